@@ -307,8 +307,7 @@ fn unquote(buffer: &mut [u8], at: usize, end: usize) -> Result<(usize, usize), P
 /// What a backslash inside double quotes stands for, and how many bytes it takes.
 fn escape(bytes: &[u8]) -> (u8, usize) {
     if let [_, b'x', high, low, ..] = bytes
-        && let (Some(high), Some(low)) =
-            ((*high as char).to_digit(16), (*low as char).to_digit(16))
+        && let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16))
     {
         return ((high * 16 + low) as u8, 4);
     }
@@ -355,13 +354,16 @@ mod tests {
             ("two in a row", "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n", vec![vec!["PING"]; 2]),
             ("an empty array is an empty command", "*0\r\n", vec![vec![]]),
             ("a negative count likewise", "*-1\r\n", vec![vec![]]),
-            ("inline, with a bare newline", "SET a b\nGET a\r\n", vec![
-                vec!["SET", "a", "b"],
-                vec!["GET", "a"],
-            ]),
-            ("quotes and escapes", "SET \"a b\\n\\x41\" 'it\\'s'\r\n", vec![vec![
-                "SET", "a b\nA", "it's",
-            ]]),
+            (
+                "inline, with a bare newline",
+                "SET a b\nGET a\r\n",
+                vec![vec!["SET", "a", "b"], vec!["GET", "a"]],
+            ),
+            (
+                "quotes and escapes",
+                "SET \"a b\\n\\x41\" 'it\\'s'\r\n",
+                vec![vec!["SET", "a b\nA", "it's"]],
+            ),
             ("an empty quoted word", "SET a \"\"\r\n", vec![vec!["SET", "a", ""]]),
             ("half a command", "*2\r\n$3\r\nGET\r\n$10\r\na", vec![]),
         ] {

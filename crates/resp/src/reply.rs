@@ -95,8 +95,9 @@ impl Reply {
     /// An error: its prefix (`ERR`, `WRONGTYPE`…) is part of the text. Line breaks become spaces.
     pub fn error(&mut self, text: &str) {
         self.buffer.push(b'-');
-        self.buffer
-            .extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+        self.buffer.extend(
+            text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }),
+        );
         self.raw(b"\r\n");
     }
 

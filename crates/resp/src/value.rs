@@ -169,7 +169,10 @@ mod tests {
             ("$-1\r\n", Value::Null),
             ("$2\r\nhi\r\n", Value::Bulk(b"hi".to_vec())),
             ("=6\r\ntxt:hi\r\n", Value::Bulk(b"hi".to_vec())),
-            ("%1\r\n+a\r\n:1\r\n", Value::Map(vec![(Value::Simple("a".into()), Value::Integer(1))])),
+            (
+                "%1\r\n+a\r\n:1\r\n",
+                Value::Map(vec![(Value::Simple("a".into()), Value::Integer(1))]),
+            ),
             ("*2\r\n#t\r\n,1.5\r\n", Value::Array(vec![Value::Boolean(true), Value::Double(1.5)])),
         ] {
             assert_eq!(decode_value(input.as_bytes()), Ok(Some((want, input.len()))), "{input:?}");

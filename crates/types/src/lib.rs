@@ -5,10 +5,12 @@
 //!
 //! **Invariant:** a value that exists is in range; two numbers that can be confused are two types.
 
+mod glob;
 mod id;
 mod slot;
 mod time;
 
+pub use glob::{glob_match, glob_match_nocase};
 pub use id::{Epoch, Incarnation, InvalidHexId, NodeId, ReplId, ReplOffset};
 pub use slot::{InvalidSlot, Slot, hash_tag, slot_of};
 pub use time::{Millis, UnixMillis};

@@ -5,6 +5,7 @@ use std::ops::{Add, AddAssign, Sub};
 /// A moment on, or a span of, a steady clock that also runs while the machine is suspended
 /// (`CLOCK_BOOTTIME`), in milliseconds. Comparable only within one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Millis(pub u64);
 
 impl Millis {
