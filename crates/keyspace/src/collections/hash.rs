@@ -1,0 +1,345 @@
+//! Hashes: fields with values.
+//!
+//! A small hash is one packed sequence of field, value, field, value; a large one a table of
+//! records that hold both.
+
+use super::index::Index;
+use super::item::Item;
+use super::pack::{InvalidPack, PACK_BYTES_MAX, Pack, PackIter};
+use super::record::{FieldRecord, FieldView};
+use super::repeats;
+use crate::value::{Encoding, EncodingLimits};
+
+/// Fields with values.
+pub struct Hash {
+    body: Body,
+}
+
+enum Body {
+    Pack(Pack),
+    Table(Box<Index<FieldRecord>>),
+}
+
+impl Clone for Hash {
+    fn clone(&self) -> Self {
+        let body = match &self.body {
+            Body::Pack(pack) => Body::Pack(pack.clone()),
+            Body::Table(table) => {
+                let mut copy = Box::new(Index::new());
+                for FieldView { field, value } in table.iter() {
+                    copy.insert(copy.hash(field), FieldRecord::new(field, value));
+                }
+                Body::Table(copy)
+            }
+        };
+        Hash { body }
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Hash::new()
+    }
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Hash {
+    /// A hash without fields.
+    pub fn new() -> Hash {
+        Hash { body: Body::Pack(Pack::new()) }
+    }
+
+    /// The hash that a packed sequence of field, value, field, value is.
+    ///
+    /// # Errors
+    /// When a value is missing or a field stands twice.
+    pub fn from_pack(pack: Pack, limits: &EncodingLimits) -> Result<Hash, InvalidPack> {
+        if !pack.len().is_multiple_of(2) || repeats(pack.iter().step_by(2)) {
+            return Err(InvalidPack);
+        }
+        let too_long = |item: Item<'_>| item.len() > limits.hash_max_listpack_value;
+        let large = pack.len() / 2 > limits.hash_max_listpack_entries || pack.iter().any(too_long);
+        let mut hash = Hash { body: Body::Pack(pack) };
+        if large {
+            hash.make_table();
+        }
+        Ok(hash)
+    }
+
+    /// The packed sequence, while the hash is small.
+    pub fn as_pack(&self) -> Option<&Pack> {
+        match &self.body {
+            Body::Pack(pack) => Some(pack),
+            Body::Table(_) => None,
+        }
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        match &self.body {
+            Body::Pack(pack) => pack.len() / 2,
+            Body::Table(table) => table.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        match &self.body {
+            Body::Pack(pack) => pack.is_empty(),
+            Body::Table(table) => table.len() == 0,
+        }
+    }
+
+    /// `listpack` or `hashtable`.
+    pub fn encoding(&self) -> Encoding {
+        match self.body {
+            Body::Pack(_) => Encoding::ListPack,
+            Body::Table(_) => Encoding::HashTable,
+        }
+    }
+
+    /// How many bytes the hash has reserved outside its own struct.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.body {
+            Body::Pack(pack) => pack.capacity(),
+            Body::Table(table) => table.heap_bytes(),
+        }
+    }
+
+    /// How many allocations dropping the hash frees, more or less.
+    pub fn free_effort(&self) -> usize {
+        match &self.body {
+            Body::Pack(_) => 1,
+            Body::Table(table) => table.len(),
+        }
+    }
+
+    /// The value of a field.
+    #[inline]
+    pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
+        match &self.body {
+            Body::Pack(pack) => {
+                let at = pack.find(field, 2)?;
+                Some(pack.read(pack.skip(at)).0)
+            }
+            Body::Table(table) => {
+                table.get(table.hash(field), field).map(|found| Item::Bytes(found.value))
+            }
+        }
+    }
+
+    /// Whether there is such a field.
+    pub fn contains(&self, field: &[u8]) -> bool {
+        match &self.body {
+            Body::Pack(pack) => pack.find(field, 2).is_some(),
+            Body::Table(table) => table.get(table.hash(field), field).is_some(),
+        }
+    }
+
+    /// Sets a field's value; true if the field is new.
+    #[inline]
+    pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
+        if let Body::Pack(pack) = &mut self.body {
+            let longest = field.len().max(value.len());
+            if longest <= limits.hash_max_listpack_value {
+                if let Some(at) = pack.find(field, 2) {
+                    let at = pack.skip(at);
+                    pack.replace(at, Item::of(value));
+                    return false;
+                }
+                let more = field.len() + value.len() + 16;
+                if pack.len() / 2 < limits.hash_max_listpack_entries
+                    && pack.as_bytes().len() + more <= PACK_BYTES_MAX
+                {
+                    pack.insert(pack.end(), &[Item::of(field), Item::of(value)]);
+                    return true;
+                }
+            }
+            self.make_table();
+        }
+        match &mut self.body {
+            Body::Table(table) => set_in_table(table, field, value),
+            Body::Pack(_) => unreachable!("the hash was made a table"),
+        }
+    }
+
+    /// Removes a field; false if there was none.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match &mut self.body {
+            Body::Pack(pack) => {
+                let Some(at) = pack.find(field, 2) else { return false };
+                pack.remove(at, 2);
+                true
+            }
+            Body::Table(table) => table.remove(table.hash(field), field).is_some(),
+        }
+    }
+
+    /// All fields with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
+        let (pack, table) = match &self.body {
+            Body::Pack(pack) => (Some(Pairs(pack.iter())), None),
+            Body::Table(table) => (None, Some(table.iter())),
+        };
+        let records = table.into_iter().flatten();
+        pack.into_iter().flatten().chain(records.map(items_of))
+    }
+
+    /// Visits some fields from the cursor on (0 to begin) and returns the next cursor, 0 when all
+    /// have been visited. Fields that are there during a whole scan are visited.
+    pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(Item<'_>, Item<'_>)) -> u64 {
+        match &self.body {
+            Body::Pack(pack) => {
+                Pairs(pack.iter()).for_each(|(field, value)| visit(field, value));
+                0
+            }
+            Body::Table(table) => table
+                .scan(cursor, |found| visit(Item::Bytes(found.field), Item::Bytes(found.value))),
+        }
+    }
+
+    /// Some field with its value, chosen by the random number.
+    pub fn random(&self, random: u64) -> Option<(Item<'_>, Item<'_>)> {
+        match &self.body {
+            Body::Pack(pack) => {
+                let count = pack.len() / 2;
+                let index = random.checked_rem(count as u64)? as usize;
+                let (field, next) = pack.read(pack.seek(index * 2)?);
+                Some((field, pack.read(next).0))
+            }
+            Body::Table(table) => table.random(random).map(items_of),
+        }
+    }
+
+    fn make_table(&mut self) {
+        let Body::Pack(pack) = &self.body else { return };
+        let mut table = Box::new(Index::new());
+        for (field, value) in Pairs(pack.iter()) {
+            field.with_bytes(|field| {
+                value.with_bytes(|value| {
+                    table.insert(table.hash(field), FieldRecord::new(field, value));
+                })
+            });
+        }
+        self.body = Body::Table(table);
+    }
+}
+
+fn set_in_table(table: &mut Index<FieldRecord>, field: &[u8], value: &[u8]) -> bool {
+    let hash = table.hash(field);
+    let known = table.update(hash, field, |mut record| {
+        if record.overwrite(value) { record } else { FieldRecord::new(field, value) }
+    });
+    if !known {
+        table.insert(hash, FieldRecord::new(field, value));
+    }
+    !known
+}
+
+fn items_of(found: FieldView<'_>) -> (Item<'_>, Item<'_>) {
+    (Item::Bytes(found.field), Item::Bytes(found.value))
+}
+
+/// A packed sequence by twos.
+pub(crate) struct Pairs<'a>(pub(crate) PackIter<'a>);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Item<'a>, Item<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.0.next()?;
+        let second = self.0.next().expect("a packed collection of pairs has an even length");
+        Some((first, second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn pack_of(texts: &[&str]) -> Pack {
+        let mut pack = Pack::new();
+        texts.iter().for_each(|text| pack.push_back(Item::of(text.as_bytes())));
+        pack
+    }
+
+    #[test]
+    fn packs_from_outside_are_checked() {
+        let limits = EncodingLimits::default();
+        assert!(Hash::from_pack(pack_of(&["a", "1", "b", "a"]), &limits).is_ok());
+        for (why, texts) in [
+            ("a value is missing", &["a", "1", "b"][..]),
+            ("a field twice", &["a", "1", "a", "2"]),
+            ("a number as field twice", &["7", "1", "7", "2"]),
+        ] {
+            assert!(Hash::from_pack(pack_of(texts), &limits).is_err(), "{why}");
+        }
+        let long = "x".repeat(65);
+        let hash = Hash::from_pack(pack_of(&["a", &long]), &limits).unwrap();
+        assert_eq!(hash.encoding(), Encoding::HashTable, "a long value");
+    }
+
+    #[test]
+    fn it_becomes_a_table_as_in_redis() {
+        let limits = EncodingLimits { hash_max_listpack_entries: 3, ..EncodingLimits::default() };
+        let mut hash = Hash::new();
+        for field in ["a", "b", "c"] {
+            assert!(hash.insert(field.as_bytes(), b"1", &limits));
+        }
+        assert!(!hash.insert(b"c", b"2", &limits));
+        assert_eq!(hash.encoding(), Encoding::ListPack, "at the limit");
+        assert!(hash.insert(b"d", b"1", &limits));
+        assert_eq!(hash.encoding(), Encoding::HashTable, "beyond it");
+        assert_eq!(hash.get(b"c"), Some(Item::Bytes(b"2")));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(entries in 0usize..20, edits in prop::collection::vec(
+            (0u8..4, "[ab]{0,3}|[0-9]{1,2}", prop_oneof!["[0-9]{1,4}", "[a-z]{0,70}"]), 0..120))
+        {
+            let limits =
+                EncodingLimits { hash_max_listpack_entries: entries, ..EncodingLimits::default() };
+            let (mut hash, mut model) = (Hash::new(), BTreeMap::new());
+            for (kind, field, value) in edits {
+                let field = field.into_bytes();
+                if kind == 0 {
+                    prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some());
+                } else {
+                    let new = hash.insert(&field, value.as_bytes(), &limits);
+                    prop_assert_eq!(new, model.insert(field.clone(), value.into_bytes()).is_none());
+                }
+                prop_assert_eq!(hash.contains(&field), model.contains_key(&field));
+                prop_assert_eq!(hash.get(&field).map(Item::to_vec), model.get(&field).cloned());
+                prop_assert_eq!(hash.len(), model.len());
+            }
+            let all: BTreeMap<_, _> =
+                hash.clone().iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect();
+            prop_assert_eq!(&all, &model);
+            prop_assert_eq!(hash.iter().count(), model.len());
+            let (mut scanned, mut cursor) = (BTreeMap::new(), 0);
+            loop {
+                cursor = hash.scan(cursor, &mut |field, value| {
+                    scanned.insert(field.to_vec(), value.to_vec());
+                });
+                if cursor == 0 { break; }
+            }
+            prop_assert_eq!(&scanned, &model);
+            for random in 0..20 {
+                let chosen = hash.random(random).map(|(field, value)| (field.to_vec(), value.to_vec()));
+                prop_assert_eq!(chosen.is_none(), model.is_empty());
+                if let Some((field, value)) = chosen {
+                    prop_assert_eq!(model.get(&field), Some(&value));
+                }
+            }
+        }
+    }
+}

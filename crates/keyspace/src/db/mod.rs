@@ -1,0 +1,217 @@
+//! One database as an operation that holds slots sees it.
+//!
+//! All access to tables goes through here while a slot is held; what a change needs besides (the
+//! capture for snapshots, watches, counts, hints) happens in [`write`].
+#![allow(unsafe_code)]
+
+mod read;
+mod slot;
+mod write;
+
+use slotward_types::{Slot, UnixMillis};
+
+use crate::entry::{Entry, EntryView};
+use crate::hash::Key;
+use crate::keyspace::{DbIndex, Keyspace};
+use crate::lock::Locked;
+use crate::table::{Table, Thin};
+use crate::value::EncodingLimits;
+
+/// What to do with a key whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryPolicy {
+    /// A master: it is removed when met, and noted in [`Db::take_expired`].
+    Delete,
+    /// A replica: it is shown as absent; its master removes it.
+    Hide,
+    /// Applying the master's stream, or loading: it is a key like any other.
+    Ignore,
+}
+
+/// What a write of a string does to the expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetExpiry {
+    /// The key lives on without one.
+    Clear,
+    /// The key keeps the one it has.
+    Keep,
+    /// The key ends then.
+    At(UnixMillis),
+}
+
+/// A collection that was lent to be changed: what is to be put right when that is over.
+struct Lent {
+    slot: Slot,
+    db: DbIndex,
+    /// The entry, which stays where it is until the loan is settled.
+    raw: u64,
+    memory_before: usize,
+    /// The caller said that it changed nothing.
+    unchanged: bool,
+}
+
+/// One database as an operation that holds slots sees it. Every access asserts that the key's slot
+/// is held.
+pub struct Db<'a> {
+    keyspace: &'a Keyspace,
+    locked: &'a Locked<'a>,
+    index: DbIndex,
+    policy: ExpiryPolicy,
+    now: UnixMillis,
+    /// `now` as entries note their last use.
+    access: u32,
+    limits: &'a EncodingLimits,
+    lent: Option<Lent>,
+    expired: Vec<(DbIndex, Box<[u8]>)>,
+    hits: u32,
+    misses: u32,
+}
+
+impl<'a> Db<'a> {
+    /// A view of the database through the slots that are held. Takes them mutably so that there is
+    /// one view at a time.
+    ///
+    /// # Panics
+    /// When the slots are another keyspace's, or there is no such database.
+    #[inline]
+    pub fn new(
+        keyspace: &'a Keyspace,
+        locked: &'a mut Locked<'_>,
+        index: DbIndex,
+        now: UnixMillis,
+        policy: ExpiryPolicy,
+        limits: &'a EncodingLimits,
+    ) -> Db<'a> {
+        assert!(locked.is_of(keyspace), "slots of another keyspace");
+        assert!(index.0 < keyspace.databases(), "there is no {index:?}");
+        let access = now.0.div_euclid(1000) as u32;
+        Db {
+            keyspace,
+            locked,
+            index,
+            policy,
+            now,
+            access,
+            limits,
+            lent: None,
+            expired: Vec::new(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// The database.
+    #[inline]
+    pub fn index(&self) -> DbIndex {
+        self.index
+    }
+
+    /// Turns to another database.
+    ///
+    /// # Panics
+    /// When there is no such database.
+    pub fn select(&mut self, index: DbIndex) {
+        assert!(index.0 < self.keyspace.databases(), "there is no {index:?}");
+        self.index = index;
+    }
+
+    /// The operation's time.
+    #[inline]
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    /// The limits that values are encoded under.
+    #[inline]
+    pub fn limits(&self) -> &'a EncodingLimits {
+        self.limits
+    }
+
+    /// How expired keys are treated.
+    pub fn policy(&self) -> ExpiryPolicy {
+        self.policy
+    }
+
+    /// Whether the slot is held, so that its keys may be used.
+    #[inline]
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.locked.holds(slot)
+    }
+
+    /// The key with its slot and hash.
+    #[inline]
+    pub fn key<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
+        self.keyspace.key(bytes)
+    }
+
+    /// The keys that were removed because their time had come, in order, since this was last asked.
+    /// They are to be propagated before the operation's own effect.
+    #[inline]
+    pub fn take_expired(&mut self) -> Vec<(DbIndex, Box<[u8]>)> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// How many times the reading accessors found a key, and did not.
+    #[inline]
+    pub fn lookups(&self) -> (u32, u32) {
+        (self.hits, self.misses)
+    }
+
+    /// Takes back that the last `…_mut` or `…_or_new` is a change: its collection was left as it
+    /// was, so watchers need not know.
+    pub fn unchanged(&mut self) {
+        if let Some(lent) = &mut self.lent {
+            lent.unchanged = true;
+        }
+    }
+
+    #[inline]
+    fn assert_held(&self, slot: Slot) {
+        assert!(self.locked.holds(slot), "slot {slot} is used without being held");
+    }
+
+    /// The slot's table in this database, if there is one.
+    #[inline]
+    fn table_at(&self, db: DbIndex, slot: Slot) -> Option<&Table<Entry>> {
+        self.assert_held(slot);
+        // SAFETY: the slot is held for as long as `self`, and changes need `&mut self`.
+        self.keyspace.slots.table(db, slot).map(|table| unsafe { &*table })
+    }
+
+    /// The slot's table in this database, made if there is none.
+    #[inline]
+    fn table_mut(&mut self, db: DbIndex, slot: Slot) -> &'a mut Table<Entry> {
+        self.assert_held(slot);
+        // SAFETY: the slot is held for 'a. The reference is exclusive because each method asks for
+        // it once, and lends what it finds no longer than `&mut self`.
+        unsafe { &mut *self.keyspace.slots.table_or_new(db, slot) }
+    }
+
+    /// Puts right what a loan left open: counts and watches.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            self.settle_loan(&lent);
+        }
+    }
+
+    fn settle_loan(&self, lent: &Lent) {
+        // SAFETY: an entry is only moved or dropped by methods that settle first, and the slot is
+        // held for as long as this view.
+        let view: EntryView<'_> = unsafe { <Entry as Thin>::view(lent.raw) };
+        self.count_bytes(lent.db, lent.memory_before, view.memory());
+        if !lent.unchanged {
+            self.keyspace.watches.changed(lent.slot, lent.db, view.key());
+        }
+    }
+}
+
+impl Drop for Db<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests;

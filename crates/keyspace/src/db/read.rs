@@ -1,0 +1,167 @@
+//! Reading.
+
+use slotward_types::UnixMillis;
+
+use super::{Db, ExpiryPolicy};
+use crate::collections::{Hash, List, Set, SortedSet};
+use crate::entry::{Collection, Entry, EntryView, collection_at};
+use crate::hash::Key;
+use crate::table::Thin;
+use crate::value::{ObjectInfo, Str, ValueRef, WrongType};
+
+impl Db<'_> {
+    /// The key's entry as it is, expired or not.
+    #[inline]
+    fn stored(&self, key: &Key<'_>) -> Option<EntryView<'_>> {
+        self.table_at(self.index, key.slot)?.find(key.hash, key.bytes)
+    }
+
+    /// The number of the key's entry, unless it has expired and the policy hides that.
+    #[inline]
+    pub(super) fn live(&mut self, key: &Key<'_>) -> Option<u64> {
+        self.settle();
+        let place = self.table_mut(self.index, key.slot).place(key.hash, key.bytes)?;
+        let view = place.view();
+        if view.is_due(self.now) && !self.meet_expired(key) {
+            return None;
+        }
+        Some(place.raw())
+    }
+
+    /// An expired key was met. True if it counts as present.
+    #[cold]
+    fn meet_expired(&mut self, key: &Key<'_>) -> bool {
+        match self.policy {
+            ExpiryPolicy::Delete => {
+                self.expire(self.index, key);
+                false
+            }
+            ExpiryPolicy::Hide => false,
+            ExpiryPolicy::Ignore => true,
+        }
+    }
+
+    /// The live entry's number, counted as looked up.
+    #[inline]
+    fn looked_up(&mut self, key: &Key<'_>) -> Option<u64> {
+        let found = self.live(key);
+        if found.is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+        found
+    }
+
+    /// The live entry, noted as used.
+    #[inline]
+    fn used(&mut self, key: &Key<'_>) -> Option<EntryView<'_>> {
+        let raw = self.looked_up(key)?;
+        // SAFETY: the entry is live, and lent no longer than `&mut self`.
+        let view = unsafe { <Entry as Thin>::view(raw) };
+        Entry::touch(view, self.access);
+        Some(view)
+    }
+
+    /// Whether the key exists. Does not count as a use of it.
+    pub fn exists(&mut self, key: &Key<'_>) -> bool {
+        self.looked_up(key).is_some()
+    }
+
+    /// The value of the key, whatever its type.
+    pub fn value(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        self.used(key).map(EntryView::value)
+    }
+
+    /// The values of several keys at once, which may repeat.
+    pub fn values(&mut self, keys: &[Key<'_>]) -> Vec<Option<ValueRef<'_>>> {
+        // Expired keys go first: nothing may change while values are lent.
+        let live: Vec<bool> = keys.iter().map(|key| self.used(key).is_some()).collect();
+        let lent = keys.iter().zip(live);
+        lent.map(|(key, live)| if live { self.stored(key).map(EntryView::value) } else { None })
+            .collect()
+    }
+
+    /// The string at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    #[inline]
+    pub fn string(&mut self, key: &Key<'_>) -> Result<Option<Str<'_>>, WrongType> {
+        match self.used(key).map(EntryView::value) {
+            None => Ok(None),
+            Some(ValueRef::String(string)) => Ok(Some(string)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    fn collection<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, WrongType> {
+        let Some(raw) = self.looked_up(key) else { return Ok(None) };
+        // SAFETY: the entry is live, and lent no longer than `&mut self`.
+        unsafe {
+            Entry::touch(<Entry as Thin>::view(raw), self.access);
+            let collection = collection_at::<C>(raw).ok_or(WrongType)?;
+            Ok(Some(collection.as_ref()))
+        }
+    }
+
+    /// The list at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn list(&mut self, key: &Key<'_>) -> Result<Option<&List>, WrongType> {
+        self.collection(key)
+    }
+
+    /// The hash at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn hash(&mut self, key: &Key<'_>) -> Result<Option<&Hash>, WrongType> {
+        self.collection(key)
+    }
+
+    /// The set at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn set(&mut self, key: &Key<'_>) -> Result<Option<&Set>, WrongType> {
+        self.collection(key)
+    }
+
+    /// The sorted set at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn zset(&mut self, key: &Key<'_>) -> Result<Option<&SortedSet>, WrongType> {
+        self.collection(key)
+    }
+
+    /// When the key ends: `None` if there is no such key, `Some(None)` if it does not end.
+    pub fn expires_at(&mut self, key: &Key<'_>) -> Option<Option<UnixMillis>> {
+        self.looked_up(key)?;
+        self.stored(key).map(EntryView::expires_at)
+    }
+
+    /// What is known about the object at the key. Does not count as a use of it.
+    pub fn object_info(&mut self, key: &Key<'_>) -> Option<ObjectInfo> {
+        self.live(key)?;
+        let view = self.stored(key)?;
+        let serialized_bytes = match view.value() {
+            ValueRef::String(string) => string.len(),
+            ValueRef::List(list) => list.heap_bytes(),
+            ValueRef::Hash(hash) => hash.heap_bytes(),
+            ValueRef::Set(set) => set.heap_bytes(),
+            ValueRef::ZSet(zset) => zset.heap_bytes(),
+        };
+        // The last use is kept modulo 2^24 seconds, half a year.
+        let idle = self.access.wrapping_sub(view.access()) & 0xff_ffff;
+        Some(ObjectInfo {
+            encoding: view.value().encoding(),
+            memory_bytes: view.memory(),
+            serialized_bytes,
+            idle_seconds: u64::from(idle),
+            refcount: 1,
+        })
+    }
+}

@@ -1,0 +1,680 @@
+//! An entry: key, expiry and value in one allocation behind a thin pointer.
+//!
+//! ```text
+//! byte 0     shape: what the value is, whether there is an expiry, whether the key is long
+//!      1..4  when it was last used, in seconds modulo 2^24
+//!      4..6  length of the key, if it is not long
+//!      6..8  length of the value, if it is inline
+//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | box 8 | buffer 24] key [inline value]
+//! ```
+//!
+//! A key of 16 bytes with a string of 32 takes 56 bytes. Everything before the key is aligned to 8.
+//! The size of the allocation follows from the header, so nothing is stored for it.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use slotward_types::UnixMillis;
+
+use crate::collections::{Hash, List, Set, SortedSet};
+use crate::table::Thin;
+use crate::value::{EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
+
+/// Longer strings get a buffer of their own.
+const INLINE_MAX: usize = 1024;
+const HEADER: usize = 8;
+
+const SHAPE_KIND: u8 = 0b0111;
+const SHAPE_EXPIRY: u8 = 0b1000;
+const SHAPE_LONG_KEY: u8 = 0b1_0000;
+const SHAPES: usize = 32;
+
+const INT: u8 = 0;
+const INLINE: u8 = 1;
+const BUFFER: u8 = 2;
+const LIST: u8 = 3;
+const HASH: u8 = 4;
+const SET: u8 = 5;
+const ZSET: u8 = 6;
+
+/// Marks, in an entry's number, that it has an expiry. Free because entries are aligned to 8.
+pub(crate) const VOLATILE: u64 = 1;
+const ALIGN: usize = 8;
+
+const fn long_key_bytes(shape: u8) -> usize {
+    if shape & SHAPE_LONG_KEY != 0 { 8 } else { 0 }
+}
+
+const fn payload_offset(shape: u8) -> usize {
+    HEADER + long_key_bytes(shape) + if shape & SHAPE_EXPIRY != 0 { 8 } else { 0 }
+}
+
+/// Where the key begins, by shape.
+const KEY_OFFSETS: [u8; SHAPES] = {
+    let mut offsets = [0; SHAPES];
+    let mut shape = 0;
+    while shape < SHAPES {
+        let payload = match shape as u8 & SHAPE_KIND {
+            INLINE => 0,
+            BUFFER => size_of::<Vec<u8>>(),
+            _ => 8,
+        };
+        offsets[shape] = (payload_offset(shape as u8) + payload) as u8;
+        shape += 1;
+    }
+    offsets
+};
+
+/// Rounds up to the allocator's class: steps of 8 up to 64, then four for each doubling.
+const fn round_up(bytes: usize) -> usize {
+    let step = if bytes <= 64 { 8 } else { 1 << ((bytes - 1).ilog2() - 2) };
+    bytes.div_ceil(step) * step
+}
+
+/// What a new entry shall hold.
+pub(crate) enum Payload<'a> {
+    /// An integer.
+    Int(i64),
+    /// Bytes, lent.
+    Bytes(&'a [u8]),
+    /// Bytes, handed over.
+    Buffer(Vec<u8>),
+    /// A list.
+    List(Box<List>),
+    /// A hash.
+    Hash(Box<Hash>),
+    /// A set.
+    Set(Box<Set>),
+    /// A sorted set.
+    ZSet(Box<SortedSet>),
+}
+
+impl<'a> Payload<'a> {
+    /// A string as a client gave it: an integer if it is the canonical text of one.
+    #[inline]
+    pub(crate) fn string(bytes: &'a [u8]) -> Payload<'a> {
+        parse_int(bytes).map_or(Payload::Bytes(bytes), Payload::Int)
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Payload::Int(_) => INT,
+            Payload::Bytes(bytes) if bytes.len() <= INLINE_MAX => INLINE,
+            Payload::Buffer(bytes) if bytes.len() <= INLINE_MAX => INLINE,
+            Payload::Bytes(_) | Payload::Buffer(_) => BUFFER,
+            Payload::List(_) => LIST,
+            Payload::Hash(_) => HASH,
+            Payload::Set(_) => SET,
+            Payload::ZSet(_) => ZSET,
+        }
+    }
+
+    fn inline_len(&self) -> usize {
+        match self {
+            Payload::Bytes(bytes) if bytes.len() <= INLINE_MAX => bytes.len(),
+            Payload::Buffer(bytes) if bytes.len() <= INLINE_MAX => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl From<Value> for Payload<'static> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(StrBuf::Int(value)) => Payload::Int(value),
+            Value::String(StrBuf::Bytes(bytes)) => Payload::Buffer(bytes),
+            Value::List(list) => Payload::List(list),
+            Value::Hash(hash) => Payload::Hash(hash),
+            Value::Set(set) => Payload::Set(set),
+            Value::ZSet(zset) => Payload::ZSet(zset),
+        }
+    }
+}
+
+/// A live entry, lent.
+#[derive(Clone, Copy)]
+pub(crate) struct EntryView<'a> {
+    at: NonNull<u8>,
+    lent: PhantomData<&'a Entry>,
+}
+
+impl<'a> EntryView<'a> {
+    #[inline]
+    fn byte(self, offset: usize) -> u8 {
+        // SAFETY: callers stay within the header; the entry lives for 'a.
+        unsafe { *self.at.as_ptr().add(offset) }
+    }
+
+    #[inline]
+    fn half(self, offset: usize) -> usize {
+        // SAFETY: callers stay within the header, at even offsets.
+        usize::from(unsafe { self.at.as_ptr().add(offset).cast::<u16>().read() })
+    }
+
+    #[inline]
+    fn at<T>(self, offset: usize) -> *mut T {
+        // SAFETY: callers pass offsets within the allocation.
+        unsafe { self.at.as_ptr().add(offset).cast() }
+    }
+
+    #[inline]
+    fn shape(self) -> u8 {
+        self.byte(0)
+    }
+
+    #[inline]
+    fn kind_code(self) -> u8 {
+        self.shape() & SHAPE_KIND
+    }
+
+    #[inline]
+    fn key_len(self) -> usize {
+        if self.shape() & SHAPE_LONG_KEY == 0 {
+            return self.half(4);
+        }
+        // SAFETY: this shape has the length there, aligned.
+        unsafe { *self.at::<usize>(HEADER) }
+    }
+
+    #[inline]
+    fn key_offset(self) -> usize {
+        usize::from(KEY_OFFSETS[usize::from(self.shape()) % SHAPES])
+    }
+
+    #[inline]
+    fn inline_len(self) -> usize {
+        self.half(6)
+    }
+
+    /// The key.
+    #[inline]
+    pub(crate) fn key(self) -> &'a [u8] {
+        // SAFETY: the header says where the key is; it lives for 'a and is never written.
+        unsafe { std::slice::from_raw_parts(self.at(self.key_offset()), self.key_len()) }
+    }
+
+    /// When the entry ends.
+    #[inline]
+    pub(crate) fn expires_at(self) -> Option<UnixMillis> {
+        if self.shape() & SHAPE_EXPIRY == 0 {
+            return None;
+        }
+        let offset = HEADER + long_key_bytes(self.shape());
+        // SAFETY: this shape has an expiry there, aligned.
+        Some(UnixMillis(unsafe { *self.at::<i64>(offset) }))
+    }
+
+    /// Whether its time has come.
+    #[inline]
+    pub(crate) fn is_due(self, now: UnixMillis) -> bool {
+        // Redis's rule: a key is still there in the millisecond that it ends in.
+        self.expires_at().is_some_and(|at| now > at)
+    }
+
+    /// Whether it is a string.
+    #[inline]
+    pub(crate) fn is_string(self) -> bool {
+        self.kind_code() <= BUFFER
+    }
+
+    /// The type of its value.
+    pub(crate) fn kind(self) -> Kind {
+        match self.kind_code() {
+            LIST => Kind::List,
+            HASH => Kind::Hash,
+            SET => Kind::Set,
+            ZSET => Kind::ZSet,
+            _ => Kind::String,
+        }
+    }
+
+    /// The value.
+    #[inline]
+    pub(crate) fn value(self) -> ValueRef<'a> {
+        let offset = payload_offset(self.shape());
+        // SAFETY (all below): the shape says what lies there, aligned and initialised; it lives for
+        // 'a and whoever lends the entry keeps it from being changed.
+        match self.kind_code() {
+            INT => ValueRef::String(Str::Int(unsafe { *self.at(offset) })),
+            INLINE => ValueRef::String(Str::Bytes(unsafe {
+                let begin = self.at(self.key_offset() + self.key_len());
+                std::slice::from_raw_parts(begin, self.inline_len())
+            })),
+            BUFFER => ValueRef::String(Str::Bytes(unsafe { &*self.at::<Vec<u8>>(offset) })),
+            LIST => ValueRef::List(unsafe { &*self.at::<Box<List>>(offset) }),
+            HASH => ValueRef::Hash(unsafe { &*self.at::<Box<Hash>>(offset) }),
+            SET => ValueRef::Set(unsafe { &*self.at::<Box<Set>>(offset) }),
+            ZSET => ValueRef::ZSet(unsafe { &*self.at::<Box<SortedSet>>(offset) }),
+            code => unreachable!("an entry of kind {code}"),
+        }
+    }
+
+    /// All of it, as others see it.
+    pub(crate) fn entry_ref(self) -> EntryRef<'a> {
+        EntryRef { key: self.key(), value: self.value(), expires_at: self.expires_at() }
+    }
+
+    /// When it was last used, in seconds modulo 2^24.
+    pub(crate) fn access(self) -> u32 {
+        u32::from_le_bytes([self.byte(1), self.byte(2), self.byte(3), 0])
+    }
+
+    /// Bytes of its allocation.
+    fn size(self) -> usize {
+        round_up(self.key_offset() + self.key_len() + self.inline_len())
+    }
+
+    /// Bytes that it occupies with everything behind it.
+    pub(crate) fn memory(self) -> usize {
+        let behind = match self.value() {
+            ValueRef::String(_) if self.kind_code() == BUFFER => {
+                // SAFETY: this shape has a buffer there.
+                unsafe { (*self.at::<Vec<u8>>(payload_offset(self.shape()))).capacity() }
+            }
+            ValueRef::String(_) => 0,
+            ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
+            ValueRef::Hash(hash) => size_of::<Hash>() + hash.heap_bytes(),
+            ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
+            ValueRef::ZSet(zset) => size_of::<SortedSet>() + zset.heap_bytes(),
+        };
+        self.size() + behind
+    }
+}
+
+/// An entry, owned.
+pub(crate) struct Entry(NonNull<u8>);
+
+// SAFETY: an entry owns what it points to, which is `Send`.
+unsafe impl Send for Entry {}
+// SAFETY: through a shared reference an entry is only read, and what it owns is `Sync`.
+unsafe impl Sync for Entry {}
+const _: () = {
+    const fn shareable<T: Send + Sync>() {}
+    shareable::<(Vec<u8>, Box<List>, Box<Hash>, Box<Set>, Box<SortedSet>)>();
+};
+
+impl Entry {
+    /// A new entry.
+    pub(crate) fn new(
+        key: &[u8],
+        payload: Payload<'_>,
+        expires_at: Option<UnixMillis>,
+        access: u32,
+    ) -> Entry {
+        let mut shape = payload.kind();
+        shape |= if expires_at.is_some() { SHAPE_EXPIRY } else { 0 };
+        shape |= if key.len() > usize::from(u16::MAX) { SHAPE_LONG_KEY } else { 0 };
+        let inline = payload.inline_len();
+        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape)]);
+        let layout = Self::layout(round_up(key_offset + key.len() + inline));
+        // SAFETY: the layout's size is at least the header's.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let entry = Entry(at);
+        let view = entry.view();
+        // SAFETY: the allocation is large enough for what its shape says, which is what is written
+        // here; fields are aligned as the layout at the top shows.
+        unsafe {
+            view.at::<u8>(0).write(shape);
+            view.at::<u16>(4).write(key.len() as u16);
+            view.at::<u16>(6).write(inline as u16);
+            if shape & SHAPE_LONG_KEY != 0 {
+                view.at::<usize>(HEADER).write(key.len());
+            }
+            std::ptr::copy_nonoverlapping(key.as_ptr(), view.at(key_offset), key.len());
+        }
+        entry.write_access(access);
+        entry.write_expiry(expires_at);
+        entry.write_payload(payload);
+        entry
+    }
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, ALIGN).expect("an entry's size is within an address space")
+    }
+
+    /// Lends it.
+    #[inline]
+    pub(crate) fn view(&self) -> EntryView<'_> {
+        EntryView { at: self.0, lent: PhantomData }
+    }
+
+    fn write_access(&self, access: u32) {
+        let bytes = access.to_le_bytes();
+        // SAFETY: the bytes 1..4 of the header.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.view().at(1), 3) };
+    }
+
+    /// Writes the expiry of a shape that has one.
+    fn write_expiry(&self, expires_at: Option<UnixMillis>) {
+        let view = self.view();
+        if let Some(at) = expires_at {
+            assert!(view.shape() & SHAPE_EXPIRY != 0, "an entry without room for an expiry");
+            // SAFETY: this shape has an expiry there, aligned.
+            unsafe { view.at::<i64>(HEADER + long_key_bytes(view.shape())).write(at.0) };
+        }
+    }
+
+    /// Writes the payload over one that is not there (any more). The shape is the payload's.
+    fn write_payload(&self, payload: Payload<'_>) {
+        let view = self.view();
+        debug_assert_eq!(view.kind_code(), payload.kind());
+        let offset = payload_offset(view.shape());
+        let inline = |bytes: &[u8]| {
+            // SAFETY: the allocation has room for an inline value of this length behind the key.
+            unsafe {
+                let begin = view.at(view.key_offset() + view.key_len());
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), begin, bytes.len());
+            }
+        };
+        let is_inline = view.kind_code() == INLINE;
+        // SAFETY (all below): this shape has room for the payload there, aligned.
+        match payload {
+            Payload::Int(value) => unsafe { view.at::<i64>(offset).write(value) },
+            Payload::Bytes(bytes) if is_inline => inline(bytes),
+            Payload::Buffer(bytes) if is_inline => inline(&bytes),
+            Payload::Bytes(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes.to_vec()) },
+            Payload::Buffer(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes) },
+            Payload::List(list) => unsafe { view.at::<Box<List>>(offset).write(list) },
+            Payload::Hash(hash) => unsafe { view.at::<Box<Hash>>(offset).write(hash) },
+            Payload::Set(set) => unsafe { view.at::<Box<Set>>(offset).write(set) },
+            Payload::ZSet(zset) => unsafe { view.at::<Box<SortedSet>>(offset).write(zset) },
+        }
+    }
+
+    /// Takes the payload out, leaving an entry that may only be freed or written anew.
+    ///
+    /// # Safety
+    /// The payload is not used again.
+    unsafe fn read_payload(&self) -> Payload<'_> {
+        let view = self.view();
+        let offset = payload_offset(view.shape());
+        // SAFETY (all below): the shape says what lies there; the caller takes care of the rest.
+        match view.kind_code() {
+            BUFFER => Payload::Buffer(unsafe { view.at::<Vec<u8>>(offset).read() }),
+            LIST => Payload::List(unsafe { view.at::<Box<List>>(offset).read() }),
+            HASH => Payload::Hash(unsafe { view.at::<Box<Hash>>(offset).read() }),
+            SET => Payload::Set(unsafe { view.at::<Box<Set>>(offset).read() }),
+            ZSET => Payload::ZSet(unsafe { view.at::<Box<SortedSet>>(offset).read() }),
+            _ => match view.value() {
+                ValueRef::String(Str::Int(value)) => Payload::Int(value),
+                ValueRef::String(Str::Bytes(bytes)) => Payload::Bytes(bytes),
+                _ => unreachable!("collections are handled above"),
+            },
+        }
+    }
+
+    /// Frees the allocation without dropping the payload.
+    ///
+    /// # Safety
+    /// The payload has been taken out.
+    unsafe fn free(self) {
+        let layout = Self::layout(self.view().size());
+        let at = self.0;
+        std::mem::forget(self);
+        // SAFETY: the header still says how large the allocation is.
+        unsafe { dealloc(at.as_ptr(), layout) };
+    }
+
+    /// Notes a use at this second.
+    #[inline]
+    pub(crate) fn touch(view: EntryView<'_>, access: u32) {
+        if view.access() != access & 0xff_ffff {
+            let bytes = access.to_le_bytes();
+            // SAFETY: the bytes 1..4 of the header, which no reference that is lent covers; the
+            // caller holds the slot, so nobody else reads them now.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), view.at(1), 3) };
+        }
+    }
+
+    /// The same key with another payload and expiry: in place if its class of size stays.
+    #[inline]
+    pub(crate) fn with_payload(
+        self,
+        payload: Payload<'_>,
+        expires_at: Option<UnixMillis>,
+        access: u32,
+    ) -> Entry {
+        let view = self.view();
+        let shape = payload.kind()
+            | if expires_at.is_some() { SHAPE_EXPIRY } else { 0 }
+            | view.shape() & SHAPE_LONG_KEY;
+        let inline = payload.inline_len();
+        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape)]);
+        // The key must not move: shapes that put it elsewhere are written anew.
+        if key_offset != view.key_offset()
+            || round_up(key_offset + view.key_len() + inline) != view.size()
+        {
+            return Entry::new(view.key(), payload, expires_at, access);
+        }
+        // SAFETY: the payload is dropped here and written anew below; in between nothing panics.
+        drop(unsafe { self.read_payload() });
+        // SAFETY: header fields; the size that they tell stays the same, checked above.
+        unsafe {
+            view.at::<u8>(0).write(shape);
+            view.at::<u16>(6).write(inline as u16);
+        }
+        self.write_access(access);
+        self.write_expiry(expires_at);
+        self.write_payload(payload);
+        self
+    }
+
+    /// The same key and payload with another expiry.
+    pub(crate) fn with_expiry(self, expires_at: Option<UnixMillis>) -> Entry {
+        let view = self.view();
+        if expires_at.is_some() == view.expires_at().is_some() {
+            self.write_expiry(expires_at);
+            return self;
+        }
+        // SAFETY: the payload moves to the new entry; what is left is freed without it.
+        unsafe {
+            let payload = self.read_payload();
+            let new = Entry::new(view.key(), payload, expires_at, view.access());
+            self.free();
+            new
+        }
+    }
+
+    /// The value and the expiry, out of the entry.
+    pub(crate) fn into_value(self) -> (Value, Option<UnixMillis>) {
+        let expires_at = self.view().expires_at();
+        // SAFETY: the payload moves to the value; what is left is freed without it.
+        unsafe {
+            let value = match self.read_payload() {
+                Payload::Int(value) => Value::String(StrBuf::Int(value)),
+                Payload::Bytes(bytes) => Value::String(StrBuf::Bytes(bytes.to_vec())),
+                Payload::Buffer(bytes) => Value::String(StrBuf::Bytes(bytes)),
+                Payload::List(list) => Value::List(list),
+                Payload::Hash(hash) => Value::Hash(hash),
+                Payload::Set(set) => Value::Set(set),
+                Payload::ZSet(zset) => Value::ZSet(zset),
+            };
+            self.free();
+            (value, expires_at)
+        }
+    }
+
+    /// The string's own buffer, if it has one, to edit in place.
+    pub(crate) fn buffer_mut(&mut self) -> Option<&mut Vec<u8>> {
+        let view = self.view();
+        // SAFETY: this shape has a buffer there; `&mut self` makes this the only use.
+        (view.kind_code() == BUFFER)
+            .then(|| unsafe { &mut *view.at::<Vec<u8>>(payload_offset(view.shape())) })
+    }
+}
+
+/// A collection that an entry may hold: how to get at it in place.
+pub(crate) trait Collection: Sized {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// As a payload.
+    fn payload(boxed: Box<Self>) -> Payload<'static>;
+
+    /// An empty one.
+    fn empty() -> Self;
+}
+
+macro_rules! collection {
+    ($name:ident, $kind:ident) => {
+        impl Collection for $name {
+            const KIND: Kind = Kind::$kind;
+
+            fn payload(boxed: Box<Self>) -> Payload<'static> {
+                Payload::$kind(boxed)
+            }
+
+            fn empty() -> Self {
+                $name::new()
+            }
+        }
+    };
+}
+
+collection!(List, List);
+collection!(Hash, Hash);
+collection!(Set, Set);
+collection!(SortedSet, ZSet);
+
+/// The collection in a live entry, to read or to change. `None` if it holds another kind.
+///
+/// # Safety
+/// `raw` is a live entry; whoever changes the collection through what is returned is the only one to
+/// use the entry meanwhile.
+pub(crate) unsafe fn collection_at<C: Collection>(raw: u64) -> Option<NonNull<C>> {
+    // SAFETY: as the contract says.
+    let view: EntryView<'_> = unsafe { Entry::view_of(raw) };
+    if view.kind() != C::KIND {
+        return None;
+    }
+    // SAFETY: this shape has a box there, and a box is a pointer that is never null.
+    Some(unsafe { *view.at::<NonNull<C>>(payload_offset(view.shape())) })
+}
+
+impl Entry {
+    #[inline]
+    unsafe fn view_of<'a>(raw: u64) -> EntryView<'a> {
+        let address = (raw & !(ALIGN as u64 - 1)) as usize;
+        let at = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: entries are never at address zero.
+        EntryView { at: unsafe { NonNull::new_unchecked(at) }, lent: PhantomData }
+    }
+}
+
+// SAFETY: entries have a stable address of 48 bits, aligned so that the mark fits, and never change
+// their keys.
+unsafe impl Thin for Entry {
+    type View<'a> = EntryView<'a>;
+
+    #[inline]
+    fn into_raw(self) -> u64 {
+        let mark = if self.view().shape() & SHAPE_EXPIRY != 0 { VOLATILE } else { 0 };
+        let address = self.0.as_ptr().expose_provenance() as u64;
+        std::mem::forget(self);
+        address | mark
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: u64) -> Self {
+        // SAFETY: `raw` came from `into_raw`.
+        Entry(unsafe { Entry::view_of(raw) }.at)
+    }
+
+    #[inline]
+    unsafe fn key<'a>(raw: u64) -> &'a [u8] {
+        // SAFETY: as the trait's contract says.
+        unsafe { Entry::view_of::<'a>(raw) }.key()
+    }
+
+    #[inline]
+    unsafe fn view<'a>(raw: u64) -> EntryView<'a> {
+        // SAFETY: as the trait's contract says.
+        unsafe { Entry::view_of(raw) }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.view().size());
+        // SAFETY: the payload is dropped once, then the allocation is freed with its size.
+        unsafe {
+            drop(self.read_payload());
+            dealloc(self.0.as_ptr(), layout);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(view: EntryView<'_>) -> Vec<u8> {
+        match view.value() {
+            ValueRef::String(string) => string.to_vec(),
+            other => panic!("not a string: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_short_pair_takes_56_bytes() {
+        let entry = Entry::new(&[b'k'; 16], Payload::Bytes(&[b'v'; 32]), None, 0);
+        assert_eq!(entry.view().memory(), 56);
+    }
+
+    #[test]
+    fn sizes_are_the_allocators_classes() {
+        for (bytes, class) in
+            [(1, 8), (56, 56), (57, 64), (65, 80), (80, 80), (81, 96), (129, 160), (1025, 1280)]
+        {
+            assert_eq!(round_up(bytes), class, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn every_shape_reads_back_through_every_change() {
+        let keys = [vec![], vec![b'k'; 16], vec![b'k'; 65_535], vec![b'k'; 65_536]];
+        let values = [vec![], vec![b'v'; 1], vec![b'v'; 33], vec![b'v'; 1024], vec![b'v'; 1025]];
+        let times = [None, Some(UnixMillis(-5)), Some(UnixMillis(i64::MAX))];
+        for key in &keys {
+            let mut entry = Entry::new(key, Payload::string(b"12"), None, 7);
+            for value in &values {
+                for (index, at) in times.iter().enumerate() {
+                    entry = entry.with_payload(Payload::Bytes(value), *at, index as u32);
+                    assert_eq!(entry.view().key(), &key[..]);
+                    assert_eq!(text(entry.view()), *value);
+                    assert_eq!(entry.view().expires_at(), *at);
+                    assert_eq!(entry.view().access(), index as u32);
+                    for again in times {
+                        entry = entry.with_expiry(again);
+                        assert_eq!(entry.view().expires_at(), again);
+                        assert_eq!(text(entry.view()), *value);
+                    }
+                }
+                entry = entry.with_payload(Payload::Int(-7), None, 0);
+                assert_eq!(text(entry.view()), b"-7");
+                entry = entry.with_payload(Payload::List(Box::default()), times[1], 0);
+                assert_eq!(entry.view().kind(), Kind::List);
+                entry = entry.with_expiry(None);
+                assert_eq!(entry.view().key(), &key[..]);
+            }
+            let raw = entry.with_expiry(times[1]).into_raw();
+            assert_eq!(raw & VOLATILE, VOLATILE);
+            // SAFETY: from `into_raw` just now.
+            let (value, at) = unsafe { Entry::from_raw(raw) }.into_value();
+            assert_eq!((value.as_ref().kind(), at), (Kind::List, times[1]));
+        }
+    }
+
+    #[test]
+    fn an_overwrite_of_the_same_class_stays_in_place() {
+        let entry = Entry::new(b"key", Payload::Bytes(&[b'a'; 40]), None, 0);
+        let at = entry.0;
+        let entry = entry.with_payload(Payload::Bytes(&[b'b'; 43]), None, 0);
+        assert_eq!(entry.0, at);
+        assert_eq!(text(entry.view()), [b'b'; 43]);
+        let entry = entry.with_payload(Payload::Bytes(&[b'c'; 64]), None, 0);
+        assert_eq!(text(entry.view()), [b'c'; 64]);
+    }
+}
