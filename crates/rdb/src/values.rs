@@ -1,0 +1,319 @@
+//! Values in the forms of an RDB stream.
+//!
+//! Written in forms that Redis 7.0 reads: small collections as the packed sequence that they are in
+//! memory, except small sets of strings, whose packed form is younger. Read in every form that any
+//! version wrote.
+
+use std::io::Read;
+
+use slotward_keyspace::{
+    EncodingLimits, Hash, IntSet, Item, List, Pack, Set, SortedSet, Str, StrBuf, Value, ValueRef,
+};
+
+use crate::error::RdbError;
+use crate::input::Input;
+use crate::output::Output;
+use crate::packed::{ziplist, zipmap};
+use crate::reader::unsupported;
+use crate::wire::kind;
+
+/// A piece of a list with one element of more bytes than this is written as that element.
+const PLAIN_ABOVE_BYTES: usize = 8 << 10;
+
+/// Writes a key and its value, its kind first.
+pub(crate) fn write_value(out: &mut Output, key: &[u8], value: &ValueRef<'_>) {
+    match value {
+        ValueRef::String(value) => {
+            begin(out, kind::STRING, key);
+            match value {
+                Str::Int(number) => out.int(*number),
+                Str::Bytes(bytes) => out.string(bytes),
+            }
+        }
+        ValueRef::List(list) => {
+            begin(out, kind::LIST_OF_LISTPACKS, key);
+            write_list(out, list);
+        }
+        ValueRef::Hash(hash) => write_hash(out, key, hash),
+        ValueRef::Set(set) => write_set(out, key, set),
+        ValueRef::ZSet(zset) => write_zset(out, key, zset),
+    }
+}
+
+fn begin(out: &mut Output, value_kind: u8, key: &[u8]) {
+    out.byte(value_kind);
+    out.string(key);
+}
+
+fn write_list(out: &mut Output, list: &List) {
+    let nodes = list.nodes();
+    out.length(nodes.len());
+    let mut index = 0;
+    for node in nodes {
+        if node.count() == 1 && node.listpack_len() > PLAIN_ABOVE_BYTES {
+            out.length(kind::NODE_PLAIN as usize);
+            let element = list.get(index).expect("a piece's elements are the list's");
+            element.with_bytes(|bytes| out.string(bytes));
+        } else {
+            out.length(kind::NODE_PACKED as usize);
+            let mut listpack = Vec::with_capacity(node.listpack_len());
+            node.write_listpack(&mut listpack);
+            out.string(&listpack);
+        }
+        index += node.count();
+    }
+}
+
+fn write_hash(out: &mut Output, key: &[u8], hash: &Hash) {
+    if let Some(pack) = hash.as_pack() {
+        begin(out, kind::HASH_LISTPACK, key);
+        return out.string(pack.as_bytes());
+    }
+    begin(out, kind::HASH, key);
+    out.length(hash.len());
+    for (field, value) in hash.iter() {
+        out.item(field);
+        out.item(value);
+    }
+}
+
+fn write_set(out: &mut Output, key: &[u8], set: &Set) {
+    if let Some(ints) = set.as_ints() {
+        begin(out, kind::SET_INTSET, key);
+        return out.string(ints.as_bytes());
+    }
+    begin(out, kind::SET, key);
+    out.length(set.len());
+    set.iter().for_each(|member| out.item(member));
+}
+
+fn write_zset(out: &mut Output, key: &[u8], zset: &SortedSet) {
+    if let Some(pack) = zset.as_pack() {
+        begin(out, kind::ZSET_LISTPACK, key);
+        return out.string(pack.as_bytes());
+    }
+    begin(out, kind::ZSET, key);
+    out.length(zset.len());
+    for (member, score) in zset.iter() {
+        out.item(member);
+        out.double(score);
+    }
+}
+
+/// Reads a value of this kind; `None` if it is a collection without elements, which is no value.
+pub(crate) fn read_value<R: Read>(
+    input: &mut Input<R>,
+    value_kind: u8,
+    limits: &EncodingLimits,
+) -> Result<Option<Value>, RdbError> {
+    Ok(match value_kind {
+        kind::STRING => {
+            let bytes = input.string()?;
+            Some(Value::String(match Item::of(&bytes).as_int() {
+                Some(number) => StrBuf::Int(number),
+                None => StrBuf::Bytes(bytes),
+            }))
+        }
+        kind::LIST | kind::LIST_ZIPLIST | kind::LIST_OF_ZIPLISTS | kind::LIST_OF_LISTPACKS => {
+            let list = read_list(input, value_kind, limits)?;
+            (!list.is_empty()).then(|| Value::List(Box::new(list)))
+        }
+        kind::HASH
+        | kind::HASH_ZIPMAP
+        | kind::HASH_ZIPLIST
+        | kind::HASH_LISTPACK
+        | kind::HASH_EXPIRING
+        | kind::HASH_EXPIRING_LISTPACK => {
+            let hash = read_hash(input, value_kind, limits)?;
+            (!hash.is_empty()).then(|| Value::Hash(Box::new(hash)))
+        }
+        kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => {
+            let set = read_set(input, value_kind, limits)?;
+            (!set.is_empty()).then(|| Value::Set(Box::new(set)))
+        }
+        kind::ZSET | kind::ZSET_TEXT | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
+            let zset = read_zset(input, value_kind, limits)?;
+            (!zset.is_empty()).then(|| Value::ZSet(Box::new(zset)))
+        }
+        other => return Err(unsupported(other)),
+    })
+}
+
+fn pack(bytes: Vec<u8>) -> Result<Pack, RdbError> {
+    Pack::from_untrusted(bytes).map_err(|_| RdbError::Damaged("a listpack"))
+}
+
+fn read_list<R: Read>(
+    input: &mut Input<R>,
+    value_kind: u8,
+    limits: &EncodingLimits,
+) -> Result<List, RdbError> {
+    let mut list = List::new();
+    match value_kind {
+        kind::LIST => {
+            for _ in 0..input.length()? {
+                list.push_back(&input.string()?, limits);
+            }
+        }
+        kind::LIST_ZIPLIST => push_ziplist(&mut list, &input.string()?, limits)?,
+        kind::LIST_OF_ZIPLISTS => {
+            for _ in 0..input.length()? {
+                push_ziplist(&mut list, &input.string()?, limits)?;
+            }
+        }
+        _ => {
+            for _ in 0..input.length()? {
+                match input.length()? {
+                    kind::NODE_PLAIN => list.push_back(&input.string()?, limits),
+                    kind::NODE_PACKED => list.append_pack(&pack(input.string()?)?, limits),
+                    _ => return Err(RdbError::Damaged("a piece of a list")),
+                }
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn push_ziplist(list: &mut List, bytes: &[u8], limits: &EncodingLimits) -> Result<(), RdbError> {
+    for item in ziplist(bytes)? {
+        item.with_bytes(|bytes| list.push_back(bytes, limits));
+    }
+    Ok(())
+}
+
+fn read_hash<R: Read>(
+    input: &mut Input<R>,
+    value_kind: u8,
+    limits: &EncodingLimits,
+) -> Result<Hash, RdbError> {
+    const DAMAGED: RdbError = RdbError::Damaged("a hash");
+    let mut hash = Hash::new();
+    match value_kind {
+        kind::HASH => {
+            for _ in 0..input.length()? {
+                let (field, value) = (input.string()?, input.string()?);
+                if !hash.insert(&field, &value, limits) {
+                    return Err(DAMAGED);
+                }
+            }
+        }
+        kind::HASH_ZIPMAP => fill_hash(&mut hash, &zipmap(&input.string()?)?, limits)?,
+        kind::HASH_ZIPLIST => fill_hash(&mut hash, &ziplist(&input.string()?)?, limits)?,
+        kind::HASH_LISTPACK => {
+            let pack = pack(input.string()?)?;
+            return Hash::from_pack(pack, limits).map_err(|_| DAMAGED);
+        }
+        kind::HASH_EXPIRING => {
+            let _earliest: [u8; 8] = input.array()?;
+            for _ in 0..input.length()? {
+                forbid_expiry(input.length()?)?;
+                let (field, value) = (input.string()?, input.string()?);
+                if !hash.insert(&field, &value, limits) {
+                    return Err(DAMAGED);
+                }
+            }
+        }
+        _ => {
+            let _earliest: [u8; 8] = input.array()?;
+            let pack = pack(input.string()?)?;
+            let items: Vec<Item<'_>> = pack.iter().collect();
+            let (triples, []) = items.as_chunks::<3>() else { return Err(DAMAGED) };
+            for [field, value, expiry] in triples {
+                forbid_expiry(expiry.as_int().ok_or(DAMAGED)?.unsigned_abs())?;
+                fill_hash(&mut hash, &[*field, *value], limits)?;
+            }
+        }
+    }
+    Ok(hash)
+}
+
+/// Fields that end by themselves are not kept here yet; to keep them for ever would be wrong.
+fn forbid_expiry(expiry: u64) -> Result<(), RdbError> {
+    if expiry == 0 { Ok(()) } else { Err(RdbError::Unsupported("a hash field with an expiry")) }
+}
+
+fn fill_hash(hash: &mut Hash, items: &[Item<'_>], limits: &EncodingLimits) -> Result<(), RdbError> {
+    const DAMAGED: RdbError = RdbError::Damaged("a hash");
+    let (pairs, []) = items.as_chunks::<2>() else { return Err(DAMAGED) };
+    for [field, value] in pairs {
+        let is_new = field.with_bytes(|field| value.with_bytes(|v| hash.insert(field, v, limits)));
+        if !is_new {
+            return Err(DAMAGED);
+        }
+    }
+    Ok(())
+}
+
+fn read_set<R: Read>(
+    input: &mut Input<R>,
+    value_kind: u8,
+    limits: &EncodingLimits,
+) -> Result<Set, RdbError> {
+    const DAMAGED: RdbError = RdbError::Damaged("a set");
+    match value_kind {
+        kind::SET_INTSET => {
+            let ints = IntSet::from_untrusted(input.string()?).map_err(|_| DAMAGED)?;
+            Ok(Set::from_ints(ints, limits))
+        }
+        kind::SET_LISTPACK => {
+            let pack = pack(input.string()?)?;
+            Set::from_pack(pack, limits).map_err(|_| DAMAGED)
+        }
+        _ => {
+            let mut set = Set::new();
+            for _ in 0..input.length()? {
+                if !set.insert(&input.string()?, limits) {
+                    return Err(DAMAGED);
+                }
+            }
+            Ok(set)
+        }
+    }
+}
+
+fn read_zset<R: Read>(
+    input: &mut Input<R>,
+    value_kind: u8,
+    limits: &EncodingLimits,
+) -> Result<SortedSet, RdbError> {
+    const DAMAGED: RdbError = RdbError::Damaged("a sorted set");
+    let mut zset = SortedSet::new();
+    let mut add = |member: &[u8], score: f64| {
+        let is_new = !score.is_nan() && zset.insert(member, score, limits).is_none();
+        if is_new { Ok(()) } else { Err(DAMAGED) }
+    };
+    match value_kind {
+        kind::ZSET_LISTPACK => {
+            let pack = pack(input.string()?)?;
+            return SortedSet::from_pack(pack, limits).map_err(|_| DAMAGED);
+        }
+        kind::ZSET_ZIPLIST => {
+            let bytes = input.string()?;
+            let items = ziplist(&bytes)?;
+            let (pairs, []) = items.as_chunks::<2>() else { return Err(DAMAGED) };
+            for [member, score] in pairs {
+                let score = double(*score).ok_or(DAMAGED)?;
+                member.with_bytes(|member| add(member, score))?;
+            }
+        }
+        _ => {
+            for _ in 0..input.length()? {
+                let member = input.string()?;
+                let score = if value_kind == kind::ZSET {
+                    input.binary_double()?
+                } else {
+                    input.text_double()?
+                };
+                add(&member, score)?;
+            }
+        }
+    }
+    Ok(zset)
+}
+
+fn double(item: Item<'_>) -> Option<f64> {
+    match item {
+        Item::Int(number) => Some(number as f64),
+        Item::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+    }
+}

@@ -1,0 +1,241 @@
+//! Whole streams: what is written reads back, and nothing that is read can do harm.
+
+use proptest::prelude::*;
+use slotward_keyspace::{
+    DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Value, ValueRef,
+};
+use slotward_rdb::{Entry, Event, Preamble, RdbError, ReadLimits, Reader, StreamAux, Writer};
+use slotward_types::{ReplId, ReplOffset, UnixMillis};
+
+fn limits() -> EncodingLimits {
+    // Small, so that both forms of every type occur.
+    EncodingLimits {
+        hash_max_listpack_entries: 4,
+        set_max_intset_entries: 4,
+        set_max_listpack_entries: 4,
+        zset_max_listpack_entries: 4,
+        list_max_listpack_size: 4,
+        ..EncodingLimits::default()
+    }
+}
+
+fn preamble() -> Preamble {
+    Preamble {
+        redis_version: "7.2.4".to_owned(),
+        created_at: UnixMillis(1_700_000_000_000),
+        memory_bytes: 1 << 20,
+        stream: Some(StreamAux {
+            id: ReplId::from_bytes([7; 20]),
+            offset: ReplOffset(99),
+            db: Some(3),
+        }),
+    }
+}
+
+/// What a value holds, comparable whatever its encoding.
+#[derive(Debug, PartialEq)]
+enum Content {
+    String(Vec<u8>),
+    List(Vec<Vec<u8>>),
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    Set(Vec<Vec<u8>>),
+    ZSet(Vec<(Vec<u8>, u64)>),
+}
+
+fn content(value: ValueRef<'_>) -> Content {
+    match value {
+        ValueRef::String(value) => Content::String(value.to_vec()),
+        ValueRef::List(list) => Content::List(list.iter().map(|item| item.to_vec()).collect()),
+        ValueRef::Hash(hash) => {
+            let mut pairs: Vec<_> =
+                hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect();
+            pairs.sort();
+            Content::Hash(pairs)
+        }
+        ValueRef::Set(set) => {
+            let mut members: Vec<_> = set.iter().map(|item| item.to_vec()).collect();
+            members.sort();
+            Content::Set(members)
+        }
+        ValueRef::ZSet(zset) => Content::ZSet(
+            zset.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect(),
+        ),
+    }
+}
+
+type Key = (u16, Vec<u8>, Value, Option<i64>);
+
+fn write(keys: &[Key], compress: bool) -> Vec<u8> {
+    let mut writer = Writer::new(&preamble(), compress);
+    for (db, key, value, expires_at) in keys {
+        let expires_at = expires_at.map(UnixMillis);
+        writer.entry(DbIndex(*db), &EntryRef { key, value: value.as_ref(), expires_at });
+    }
+    assert_eq!(writer.entries(), keys.len() as u64);
+    let mut bytes = writer.take();
+    bytes.extend(writer.finish());
+    bytes
+}
+
+/// Reads to the end, in pieces of `piece` bytes.
+fn read(bytes: &[u8], piece: usize) -> Result<Vec<(u64, Entry)>, RdbError> {
+    struct Pieces<'b>(&'b [u8], usize);
+    impl std::io::Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let len = self.1.min(self.0.len()).min(buffer.len());
+            buffer[..len].copy_from_slice(&self.0[..len]);
+            self.0 = &self.0[len..];
+            Ok(len)
+        }
+    }
+    let limits = limits();
+    let read_limits = ReadLimits { string_bytes_max: 1 << 20 };
+    let mut reader = Reader::new(Pieces(bytes, piece), &limits, read_limits);
+    let (mut entries, mut db) = (Vec::new(), 0);
+    loop {
+        match reader.next_event()? {
+            Event::Select(number) => db = number,
+            Event::Entry(entry) => entries.push((db, entry)),
+            Event::End => return Ok(entries),
+            Event::Aux { .. } | Event::Resize { .. } | Event::Function(_) => {}
+        }
+    }
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => prop::collection::vec(any::<u8>(), 0..12),
+        2 => any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+        2 => (-200i64..40_000).prop_map(|number| number.to_string().into_bytes()),
+        1 => prop::collection::vec(0u8..3, 0..600),
+        1 => prop::collection::vec(any::<u8>(), 9_000..9_001),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let texts = || prop::collection::vec(text(), 1..12);
+    // Packed sorted sets keep no negative zero.
+    let score = any::<f64>().prop_filter("a number", |score| !score.is_nan()).prop_map(|s| s + 0.0);
+    let ints = prop::collection::vec(any::<i32>(), 1..8);
+    prop_oneof![
+        text().prop_map(|text| Value::String(StrBuf::from_bytes(&text))),
+        texts().prop_map(|texts| {
+            let mut list = List::new();
+            texts.iter().for_each(|text| list.push_back(text, &limits()));
+            Value::List(Box::new(list))
+        }),
+        texts().prop_map(|texts| {
+            let mut hash = Hash::new();
+            for (index, text) in texts.iter().enumerate() {
+                hash.insert(text, index.to_string().as_bytes(), &limits());
+            }
+            Value::Hash(Box::new(hash))
+        }),
+        texts().prop_map(|texts| {
+            let mut set = Set::new();
+            texts.iter().for_each(|text| _ = set.insert(text, &limits()));
+            Value::Set(Box::new(set))
+        }),
+        ints.prop_map(|ints| {
+            let mut set = Set::new();
+            ints.iter().for_each(|int| _ = set.insert(int.to_string().as_bytes(), &limits()));
+            Value::Set(Box::new(set))
+        }),
+        prop::collection::vec((text(), score), 1..12).prop_map(|members| {
+            let mut zset = SortedSet::new();
+            for (member, score) in members {
+                zset.insert(&member, score, &limits());
+            }
+            Value::ZSet(Box::new(zset))
+        }),
+    ]
+}
+
+fn keys() -> impl Strategy<Value = Vec<Key>> {
+    prop::collection::vec((0u16..3, text(), value(), prop::option::of(any::<i64>())), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn a_stream_reads_back(keys in keys(), compress: bool, piece in 1usize..200) {
+        let bytes = write(&keys, compress);
+        let entries = read(&bytes, piece).unwrap();
+        prop_assert_eq!(entries.len(), keys.len());
+        for ((db, entry), (db_want, key, value, expires_at)) in entries.iter().zip(&keys) {
+            prop_assert_eq!(*db, u64::from(*db_want));
+            prop_assert_eq!(&entry.key, key);
+            prop_assert_eq!(entry.expires_at.map(|at| at.0), *expires_at);
+            prop_assert_eq!(content(entry.value.as_ref()), content(value.as_ref()));
+            prop_assert_eq!(entry.value.as_ref().encoding(), value.as_ref().encoding());
+        }
+    }
+
+    #[test]
+    fn a_damaged_stream_is_an_error_or_another_stream(
+        keys in keys(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = write(&keys, true);
+        for (index, byte) in damage {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // A checksum of zero is not checked, so that the damage gets as far as it can.
+        if let Some(start) = bytes.len().checked_sub(8) {
+            bytes[start..].fill(0);
+        }
+        let _ = read(&bytes, 4096);
+    }
+}
+
+#[test]
+fn one_flipped_bit_is_noticed() {
+    let value = Value::String(StrBuf::from_bytes(b"a value that is long enough"));
+    let mut bytes = write(&[(0, b"key".to_vec(), value, None)], false);
+    let middle = bytes.len() - 20;
+    bytes[middle] ^= 1;
+    assert!(matches!(read(&bytes, 100), Err(RdbError::BadChecksum)));
+}
+
+#[test]
+fn strangers_are_refused_by_name() {
+    for (why, bytes, want) in [
+        ("not RDB", &b"*1\r\n$4\r\nPING\r\n"[..], "does not begin with REDIS"),
+        ("a version from the future", b"REDIS0123", "version 123 is not known"),
+        ("nothing", b"", "ends in the middle"),
+        ("a stream", b"REDIS0011\x0f\x01k", "a stream"),
+        ("a module's value", b"REDIS0011\x07\x01k", "a module"),
+        ("no kind of value", b"REDIS0011\x63\x01k", "the kind of a value"),
+        (
+            "a field with an expiry",
+            b"REDIS0012\x18\x01k\0\0\0\0\0\0\0\0\x01\x05\x01f\x01v",
+            "expiry",
+        ),
+    ] {
+        let error = read(bytes, 100).expect_err(why).to_string();
+        assert!(error.contains(want), "{why}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_collection_is_passed_over() {
+    let entries = read(b"REDIS0004\x02\x01s\x00\x00\x01k\x01v\xff", 100).unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].1.key, b"k");
+}
+
+#[test]
+fn a_member_that_stands_twice_is_damage() {
+    for (why, bytes) in [
+        ("a set", &b"REDIS0004\x02\x01s\x02\x01a\x01a\xff"[..]),
+        ("a hash", b"REDIS0004\x04\x01h\x02\x01a\x01b\x01a\x01c\xff"),
+        ("a sorted set", b"REDIS0004\x03\x01z\x02\x01a\x011\x01a\x012\xff"),
+        ("a score that is no number", b"REDIS0004\x03\x01z\x01\x01a\xfd\xff"),
+    ] {
+        assert!(read(bytes, 100).is_err(), "{why}");
+    }
+}
