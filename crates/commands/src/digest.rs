@@ -1,0 +1,92 @@
+//! A fingerprint of data: the same for the same keys, values and expiries, in any order and
+//! encoding. For `DEBUG DIGEST`, and for tests that compare a master with its replica.
+
+use sha1::{Digest as _, Sha1};
+use slotward_keyspace::{Db, EntryRef, ValueRef};
+use slotward_resp::format_double;
+use slotward_types::{Slot, UnixMillis};
+
+/// The exclusive or of the hashes of what is in it. An empty one is all zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    /// Adds what another digest stands for (or takes it away again).
+    pub fn mix(&mut self, other: Digest) {
+        self.0.iter_mut().zip(other.0).for_each(|(byte, other)| *byte ^= other);
+    }
+
+    fn of(parts: &[&[u8]]) -> Digest {
+        let mut hasher = Sha1::new();
+        for part in parts {
+            // Lengths first, so that no two lists of parts read the same.
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Digest(hasher.finalize().into())
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The digest of the keys of one slot in the database that `db` has selected; slots and databases
+/// are mixed by the caller. Keys whose time has come do not count.
+pub fn digest_slot(db: &mut Db<'_>, slot: Slot) -> Digest {
+    let mut digest = Digest::default();
+    let index = db.index().0.to_le_bytes();
+    let mut cursor = 0;
+    loop {
+        cursor = db.scan_slot(slot, cursor, &mut |entry: EntryRef<'_>| {
+            let value = digest_value(entry.value, entry.expires_at);
+            digest.mix(Digest::of(&[&index, entry.key, &value.0]));
+        });
+        if cursor == 0 {
+            return digest;
+        }
+    }
+}
+
+/// The digest of one value and its expiry (`DEBUG DIGEST-VALUE`).
+pub fn digest_value(value: ValueRef<'_>, expires_at: Option<UnixMillis>) -> Digest {
+    let mut digest = match value {
+        ValueRef::String(string) => string.with_bytes(|bytes| Digest::of(&[b"string", bytes])),
+        ValueRef::List(list) => {
+            // The only type with an order: each element is hashed with all before it.
+            let mut chain = Digest::of(&[b"list"]);
+            for item in list.iter() {
+                chain = item.with_bytes(|bytes| Digest::of(&[&chain.0, bytes]));
+            }
+            chain
+        }
+        ValueRef::Hash(hash) => {
+            let mut digest = Digest::of(&[b"hash"]);
+            for (field, value) in hash.iter() {
+                digest.mix(field.with_bytes(|f| value.with_bytes(|v| Digest::of(&[f, v]))));
+            }
+            digest
+        }
+        ValueRef::Set(set) => {
+            let mut digest = Digest::of(&[b"set"]);
+            for member in set.iter() {
+                digest.mix(member.with_bytes(|bytes| Digest::of(&[bytes])));
+            }
+            digest
+        }
+        ValueRef::ZSet(zset) => {
+            let mut digest = Digest::of(&[b"zset"]);
+            for (member, score) in zset.iter() {
+                let score = format_double(score);
+                digest.mix(member.with_bytes(|bytes| Digest::of(&[bytes, score.as_bytes()])));
+            }
+            digest
+        }
+    };
+    if let Some(at) = expires_at {
+        digest.mix(Digest::of(&[b"expires", &at.0.to_le_bytes()]));
+    }
+    digest
+}

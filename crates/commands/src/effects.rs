@@ -1,0 +1,196 @@
+//! What a call changed, and what replicas and subscribers are to hear of it.
+
+use slotward_keyspace::DbIndex;
+use slotward_resp::OwnedArgs;
+
+/// The effects of one call. A call that says nothing here changed nothing.
+#[derive(Debug, Default)]
+pub struct Effects {
+    wanted: EventClass,
+    changes: u64,
+    rewritten: Option<Vec<OwnedArgs>>,
+    events: Vec<Event>,
+}
+
+/// A keyspace event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its class, which decides who wants it.
+    pub class: EventClass,
+    /// Its name.
+    pub name: &'static str,
+    /// The database of the key.
+    pub db: DbIndex,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+impl Effects {
+    /// Effects of which only events of the `wanted` classes are kept.
+    pub fn new(wanted: EventClass) -> Effects {
+        Effects { wanted, ..Effects::default() }
+    }
+
+    /// Forgets everything, for the next call.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.changes = 0;
+        self.rewritten = None;
+        self.events.clear();
+    }
+
+    /// `count` things changed (Redis's `dirty`); unless [`Effects::propagate`] is called too, the
+    /// command is propagated as it was received.
+    #[inline]
+    pub fn changed(&mut self, count: u64) {
+        self.changes += count;
+    }
+
+    /// This command is propagated instead of the one received. Several calls propagate several
+    /// commands, as one transaction.
+    pub fn propagate<'a>(&mut self, args: impl IntoIterator<Item = &'a [u8]>) {
+        self.rewritten.get_or_insert_default().push(args.into_iter().collect());
+    }
+
+    /// Nothing is propagated, whatever changed, unless [`Effects::propagate`] follows.
+    pub fn propagate_nothing(&mut self) {
+        self.rewritten.get_or_insert_default();
+    }
+
+    /// A keyspace event happened. Costs nothing while nobody wants its class.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, name: &'static str, db: DbIndex, key: &[u8]) {
+        if self.wanted.intersects(class) {
+            self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// How many things changed.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What is propagated instead of the command received, if anything was said about it.
+    #[inline]
+    pub fn rewritten(&self) -> Option<&[OwnedArgs]> {
+        self.rewritten.as_deref()
+    }
+
+    /// The events, in order.
+    #[inline]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+}
+
+/// Classes of keyspace events, as `notify-keyspace-events` selects them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventClass(u16);
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident = $bit:expr, $letter:expr;)*) => {
+        impl EventClass {
+            $($(#[$doc])* pub const $name: EventClass = EventClass(1 << $bit);)*
+            const LETTERS: &'static [(EventClass, char)] = &[$((EventClass::$name, $letter)),*];
+        }
+    };
+}
+
+classes! {
+    /// Commands about keys of any type (`g`).
+    GENERIC = 0, 'g';
+    /// Strings (`$`).
+    STRING = 1, '$';
+    /// Lists (`l`).
+    LIST = 2, 'l';
+    /// Sets (`s`).
+    SET = 3, 's';
+    /// Hashes (`h`).
+    HASH = 4, 'h';
+    /// Sorted sets (`z`).
+    ZSET = 5, 'z';
+    /// Keys whose time has come (`x`).
+    EXPIRED = 6, 'x';
+    /// Keys removed for memory (`e`).
+    EVICTED = 7, 'e';
+    /// Streams (`t`).
+    STREAM = 8, 't';
+    /// Extensions (`d`).
+    MODULE = 9, 'd';
+    /// Publish on `__keyspace@…` channels (`K`).
+    KEYSPACE = 10, 'K';
+    /// Publish on `__keyevent@…` channels (`E`).
+    KEYEVENT = 11, 'E';
+    /// Reads of keys that are absent (`m`).
+    KEY_MISS = 12, 'm';
+    /// New keys (`n`).
+    NEW = 13, 'n';
+}
+
+impl EventClass {
+    /// No event.
+    pub const NONE: EventClass = EventClass(0);
+    /// What `A` stands for: every class but misses and new keys.
+    pub const ALL: EventClass = EventClass(0x3ff);
+
+    /// Both sets.
+    #[must_use]
+    pub const fn and(self, other: EventClass) -> EventClass {
+        EventClass(self.0 | other.0)
+    }
+
+    /// Whether the sets share a class.
+    #[inline]
+    pub const fn intersects(self, other: EventClass) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The classes of a setting's letters, or `None` for a letter that means nothing.
+    pub fn from_letters(letters: &str) -> Option<EventClass> {
+        letters.chars().try_fold(EventClass::NONE, |classes, letter| {
+            let class = if letter == 'A' {
+                EventClass::ALL
+            } else {
+                EventClass::LETTERS.iter().find(|(_, known)| *known == letter)?.0
+            };
+            Some(classes.and(class))
+        })
+    }
+
+    /// The setting's letters, as `CONFIG GET` shows them.
+    pub fn to_letters(self) -> String {
+        let all = self.0 & EventClass::ALL.0 == EventClass::ALL.0;
+        let single = EventClass::LETTERS.iter().filter(|(class, _)| {
+            self.intersects(*class) && !(all && EventClass::ALL.intersects(*class))
+        });
+        all.then_some('A').into_iter().chain(single.map(|(_, letter)| *letter)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_read_back() {
+        for (why, letters, want) in [
+            ("nothing", "", ""),
+            ("some", "Kg$", "g$K"),
+            ("A stands for the common ones", "KEA", "AKE"),
+            ("A is found", "g$lshzxetdE", "AE"),
+            ("misses are apart", "AmE", "AEm"),
+        ] {
+            assert_eq!(EventClass::from_letters(letters).unwrap().to_letters(), want, "{why}");
+        }
+        assert_eq!(EventClass::from_letters("q"), None);
+    }
+
+    #[test]
+    fn unwanted_events_are_dropped() {
+        let mut effects = Effects::new(EventClass::STRING);
+        effects.notify(EventClass::GENERIC, "del", DbIndex(0), b"k");
+        effects.notify(EventClass::STRING, "set", DbIndex(0), b"k");
+        assert_eq!(effects.events().len(), 1);
+    }
+}

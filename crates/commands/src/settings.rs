@@ -1,0 +1,35 @@
+//! The settings that data commands look at.
+
+use slotward_keyspace::EncodingLimits;
+
+use crate::effects::EventClass;
+
+/// Settings that handlers read; a copy is replaced as a whole when one changes.
+#[derive(Debug, Clone)]
+pub struct DataSettings {
+    /// When small encodings become large ones.
+    pub limits: EncodingLimits,
+    /// Longest string (`proto-max-bulk-len`).
+    pub string_bytes_max: usize,
+    /// Which keyspace events are wanted (`notify-keyspace-events`).
+    pub notify: EventClass,
+    /// How many databases there are.
+    pub databases: u16,
+    /// Whether the node is part of a cluster, where only database 0 exists.
+    pub cluster_enabled: bool,
+    /// Whether the eviction policy counts accesses (an `…-lfu` policy).
+    pub counts_accesses: bool,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        DataSettings {
+            limits: EncodingLimits::default(),
+            string_bytes_max: 512 << 20,
+            notify: EventClass::NONE,
+            databases: 16,
+            cluster_enabled: false,
+            counts_accesses: false,
+        }
+    }
+}
