@@ -1,0 +1,245 @@
+//! The topology and what is seen of the nodes, on the wire.
+
+use slotward_cluster as ours;
+use slotward_types::{Epoch, Incarnation, Millis, ReplOffset};
+
+use crate::control as wire;
+use crate::{InvalidMessage, id_bytes, node_id, port, required};
+
+impl From<ours::Member> for wire::Member {
+    fn from(member: ours::Member) -> Self {
+        wire::Member { node: id_bytes(member.node), incarnation: member.incarnation.0 }
+    }
+}
+
+impl TryFrom<wire::Member> for ours::Member {
+    type Error = InvalidMessage;
+
+    fn try_from(member: wire::Member) -> Result<Self, InvalidMessage> {
+        Ok(ours::Member {
+            node: node_id(&member.node)?,
+            incarnation: Incarnation(member.incarnation),
+        })
+    }
+}
+
+/// A member that must be there.
+pub(crate) fn member(
+    member: Option<wire::Member>,
+    name: &'static str,
+) -> Result<ours::Member, InvalidMessage> {
+    required(member, name)?.try_into()
+}
+
+impl From<&ours::NodeKind> for wire::NodeKind {
+    fn from(kind: &ours::NodeKind) -> Self {
+        wire::NodeKind {
+            plain_group: match kind {
+                ours::NodeKind::Cluster => None,
+                ours::NodeKind::Plain { group } => Some(group.clone()),
+            },
+        }
+    }
+}
+
+impl From<wire::NodeKind> for ours::NodeKind {
+    fn from(kind: wire::NodeKind) -> Self {
+        match kind.plain_group {
+            None => ours::NodeKind::Cluster,
+            Some(group) => ours::NodeKind::Plain { group },
+        }
+    }
+}
+
+impl From<&ours::Node> for wire::Node {
+    fn from(node: &ours::Node) -> Self {
+        wire::Node {
+            member: Some(node.member().into()),
+            host: node.host.clone(),
+            port: node.port.into(),
+            cport: node.cport.into(),
+            kind: Some((&node.kind).into()),
+            met: node.met,
+            zone: node.zone.clone(),
+            priority: node.priority,
+            config_epoch: node.config_epoch.0,
+        }
+    }
+}
+
+impl TryFrom<wire::Node> for ours::Node {
+    type Error = InvalidMessage;
+
+    fn try_from(node: wire::Node) -> Result<Self, InvalidMessage> {
+        let member = member(node.member, "a node's member")?;
+        Ok(ours::Node {
+            id: member.node,
+            incarnation: member.incarnation,
+            host: node.host,
+            port: port(node.port)?,
+            cport: port(node.cport)?,
+            kind: required(node.kind, "a node's kind")?.into(),
+            met: node.met,
+            zone: node.zone,
+            priority: node.priority,
+            config_epoch: Epoch(node.config_epoch),
+        })
+    }
+}
+
+/// A set of slots as ranges.
+pub(crate) fn ranges_to_wire(slots: &ours::SlotRanges) -> Vec<wire::SlotRange> {
+    let ranges = slots.ranges().iter();
+    ranges
+        .map(|&(first, last)| wire::SlotRange { first: first.into(), last: last.into() })
+        .collect()
+}
+
+/// The set of slots that these ranges make.
+pub(crate) fn ranges_from_wire(
+    ranges: Vec<wire::SlotRange>,
+) -> Result<ours::SlotRanges, InvalidMessage> {
+    const INVALID: InvalidMessage = InvalidMessage::Invalid("a slot range");
+    let mut slots = ours::SlotRanges::new();
+    for range in ranges {
+        let first = u16::try_from(range.first).map_err(|_| INVALID)?;
+        let last = u16::try_from(range.last).map_err(|_| INVALID)?;
+        slots.insert_range(first, last).map_err(|_| INVALID)?;
+    }
+    Ok(slots)
+}
+
+impl From<&ours::Shard> for wire::Shard {
+    fn from(shard: &ours::Shard) -> Self {
+        wire::Shard {
+            id: shard.id.0,
+            name: shard.name.clone(),
+            epoch: shard.epoch.0,
+            master: Some(shard.master.into()),
+            waived: shard.waived,
+            members: shard.members.iter().copied().map(id_bytes).collect(),
+            promotable_version: shard.promotable.version,
+            promotable: shard.promotable.members.iter().copied().map(Into::into).collect(),
+            slots: ranges_to_wire(&shard.slots),
+            served: shard.phase == ours::Phase::Served,
+        }
+    }
+}
+
+impl TryFrom<wire::Shard> for ours::Shard {
+    type Error = InvalidMessage;
+
+    fn try_from(shard: wire::Shard) -> Result<Self, InvalidMessage> {
+        let promotable = shard.promotable.into_iter().map(ours::Member::try_from);
+        Ok(ours::Shard {
+            id: ours::ShardId(shard.id),
+            name: shard.name,
+            epoch: Epoch(shard.epoch),
+            master: member(shard.master, "a shard's master")?,
+            waived: shard.waived,
+            members: shard.members.iter().map(|id| node_id(id)).collect::<Result<_, _>>()?,
+            promotable: ours::PromotableSet {
+                version: shard.promotable_version,
+                members: promotable.collect::<Result<_, _>>()?,
+            },
+            slots: ranges_from_wire(shard.slots)?,
+            phase: if shard.served { ours::Phase::Served } else { ours::Phase::New },
+        })
+    }
+}
+
+impl From<&ours::Timing> for wire::Timing {
+    fn from(timing: &ours::Timing) -> Self {
+        wire::Timing {
+            heartbeat_ms: timing.heartbeat.0,
+            lease_ms: timing.lease.0,
+            drift_percent: timing.drift_percent,
+            down_after_ms: timing.down_after.0,
+            reconnect_wait_ms: timing.reconnect_wait.0,
+            fencing_strict: timing.fencing_strict,
+        }
+    }
+}
+
+impl From<wire::Timing> for ours::Timing {
+    fn from(timing: wire::Timing) -> Self {
+        ours::Timing {
+            heartbeat: Millis(timing.heartbeat_ms),
+            lease: Millis(timing.lease_ms),
+            drift_percent: timing.drift_percent,
+            down_after: Millis(timing.down_after_ms),
+            reconnect_wait: Millis(timing.reconnect_wait_ms),
+            fencing_strict: timing.fencing_strict,
+        }
+    }
+}
+
+impl From<&ours::Topology> for wire::Topology {
+    fn from(topology: &ours::Topology) -> Self {
+        wire::Topology {
+            version: topology.version,
+            nodes: topology.nodes.values().map(Into::into).collect(),
+            shards: topology.shards.values().map(Into::into).collect(),
+            shards_ever: topology.shards_ever,
+            timing: Some((&topology.timing).into()),
+        }
+    }
+}
+
+impl TryFrom<wire::Topology> for ours::Topology {
+    type Error = InvalidMessage;
+
+    fn try_from(topology: wire::Topology) -> Result<Self, InvalidMessage> {
+        let timing = ours::Timing::from(required(topology.timing, "the topology's timing")?);
+        timing.check().map_err(|_| InvalidMessage::Invalid("the topology's timing"))?;
+        let nodes = topology.nodes.into_iter().map(ours::Node::try_from);
+        let shards = topology.shards.into_iter().map(ours::Shard::try_from);
+        Ok(ours::Topology {
+            version: topology.version,
+            nodes: nodes.map(|node| node.map(|node| (node.id, node))).collect::<Result<_, _>>()?,
+            shards: shards
+                .map(|shard| shard.map(|shard| (shard.id, shard)))
+                .collect::<Result<_, _>>()?,
+            shards_ever: topology.shards_ever,
+            timing,
+        })
+    }
+}
+
+impl From<&ours::Health> for wire::Health {
+    fn from(health: &ours::Health) -> Self {
+        let nodes = health.0.iter().map(|(&node, health)| wire::NodeHealth {
+            node: id_bytes(node),
+            liveness: match health.liveness {
+                ours::Liveness::Online => wire::Liveness::Online,
+                ours::Liveness::Suspected => wire::Liveness::Suspected,
+                ours::Liveness::Failed => wire::Liveness::Failed,
+            }
+            .into(),
+            offset: health.offset.0,
+            loading: health.loading,
+        });
+        wire::Health { nodes: nodes.collect() }
+    }
+}
+
+impl TryFrom<wire::Health> for ours::Health {
+    type Error = InvalidMessage;
+
+    fn try_from(health: wire::Health) -> Result<Self, InvalidMessage> {
+        let nodes = health.nodes.into_iter().map(|node| {
+            let liveness = match node.liveness() {
+                wire::Liveness::Online => ours::Liveness::Online,
+                wire::Liveness::Suspected => ours::Liveness::Suspected,
+                wire::Liveness::Failed => ours::Liveness::Failed,
+                wire::Liveness::Unspecified => {
+                    return Err(InvalidMessage::Invalid("a node's liveness"));
+                }
+            };
+            let offset = ReplOffset(node.offset);
+            let loading = node.loading;
+            Ok((node_id(&node.node)?, ours::NodeHealth { liveness, offset, loading }))
+        });
+        Ok(ours::Health(nodes.collect::<Result<_, _>>()?))
+    }
+}

@@ -1,0 +1,33 @@
+//! A sentinel: one member of the Raft group that keeps the topology, watches the nodes and answers
+//! clients of Redis's sentinels.
+//!
+//! Owns openraft and its storage (`raft`), the shell around [`slotward_failover::SentinelMachine`]
+//! (`control`), and the RESP side on port 26379 (`resp`). Leaves every decision about who is down
+//! and who becomes master to `failover`, and the wire formats between processes to `proto`.
+//!
+//! Three threads with a runtime each, so that nothing that waits delays a heartbeat: `sentinel-raft`
+//! (openraft), `sentinel-ctl` (nodes' streams and the state machine), `sentinel-resp`; and two that
+//! wait for the disk: `sentinel-log` and `sentinel-disk`.
+//!
+//! **Invariants:** what was acknowledged to another member is on disk; a revocation is on disk
+//! before it is voted; the group is formed once, by the first of its members, when all of them
+//! answer and none belongs to one.
+
+mod config;
+mod control;
+mod disk;
+mod process;
+mod raft;
+mod resp;
+mod say;
+#[cfg(test)]
+mod testing;
+
+pub use config::{InvalidConfig, SentinelAddress, SentinelConfig};
+pub use control::RevocationsError;
+pub use process::{Sentinel, SentinelError, run};
+pub use raft::{GroupError, WalError};
+
+/// A log filter that shows what operators want to know: the Raft library and the gRPC stack say the
+/// same thing again with every try, what matters of it this crate says itself.
+pub const LOG_FILTER: &str = "info,openraft=off,tonic=warn,h2=warn,hyper=warn,tower=warn";
