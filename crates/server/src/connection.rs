@@ -1,0 +1,633 @@
+//! A connection: reads, executes what is complete, writes, waits; and nothing else in between.
+//!
+//! An idle connection owns no buffers: the worker lends them for the length of a batch. What is
+//! left of a batch, an incomplete command, moves to a buffer of the connection's own. Replies of a
+//! batch are written at once; while the socket is full, nothing more is read.
+//!
+//! **Invariant:** replies leave in the order of the commands, and only while the role under which
+//! the commands were executed still holds.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use slotward_keyspace::{DbIndex, Watch};
+use slotward_resp::{CommandDecoder, Decoded, Limits, OwnedArgs, Protocol, Reply, Span};
+use slotward_types::ReplOffset;
+
+use crate::aside;
+use crate::client::{Client, mark};
+use crate::clock::{self, Ticks};
+use crate::execute::{self, Flow, GROUP, Prepared, Turn, View};
+use crate::replication::Handshake;
+use crate::stream::{Accepted, Stream, poll_read_vec};
+use crate::transaction::Transaction;
+use crate::worker::{Lent, Scratch, Worker};
+
+/// Replies beyond this are written before the next group is executed.
+const REPLY_BYTES_HELD: usize = 128 << 10;
+/// What an incomplete command's buffer grows by at least.
+const INPUT_BYTES_STEP: usize = 16 << 10;
+
+/// Whether the client wants replies (`CLIENT REPLY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replies {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+    /// Not to the command being executed, nor to the one after it.
+    SkipNext,
+    /// Not to this one.
+    Skip,
+}
+
+/// A socket whose connection has become something else (a replica's link).
+pub(crate) struct Taken {
+    /// The socket.
+    pub(crate) stream: Stream,
+    /// What the peer had sent beyond the command that changed the connection.
+    pub(crate) unread: Vec<u8>,
+    /// How others see the connection; it stays listed until the task ends.
+    pub(crate) client: Arc<Client>,
+    /// The worker it runs on.
+    pub(crate) worker: Rc<Worker>,
+    /// What the peer said with `REPLCONF`.
+    pub(crate) handshake: Option<Box<Handshake>>,
+}
+
+/// Goes on with a socket in another way; the socket is closed when its future ends.
+pub(crate) type Takeover = Box<dyn FnOnce(Rc<Taken>) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// A key that is watched until the next `EXEC`.
+pub(crate) struct Watched {
+    /// Its database.
+    pub(crate) db: DbIndex,
+    /// The key.
+    pub(crate) key: Box<[u8]>,
+    /// Whether it changed.
+    pub(crate) watch: Watch,
+}
+
+/// Everything about a connection that its commands see and change.
+pub(crate) struct Conn {
+    /// How others see it.
+    pub(crate) client: Arc<Client>,
+    /// The database it works in.
+    pub(crate) db: DbIndex,
+    /// The protocol its replies are written in.
+    pub(crate) protocol: Protocol,
+    /// Whether it may run commands.
+    pub(crate) authenticated: bool,
+    /// It said `READONLY`: a replica may answer its reads.
+    pub(crate) readonly: bool,
+    /// The next command may use a slot that is being imported.
+    pub(crate) asking: bool,
+    /// Commands queued since `MULTI`.
+    pub(crate) transaction: Option<Box<Transaction>>,
+    /// Keys watched.
+    pub(crate) watched: Vec<Watched>,
+    /// Whether it wants replies.
+    pub(crate) replies: Replies,
+    /// Replies that wait to be written tell of data: they may leave only in the role, epoch and lease
+    /// in which they were made. Others (`INFO`, errors, changes of the role itself) always may.
+    pub(crate) guarded: bool,
+    /// It ends once its replies are written.
+    pub(crate) closing: bool,
+    /// It becomes something else once its replies are written.
+    pub(crate) takeover: Option<Takeover>,
+    /// What it said with `REPLCONF`.
+    pub(crate) replica: Option<Box<Handshake>>,
+    /// Where its last write ended in the log (`WAIT`).
+    pub(crate) last_write: ReplOffset,
+    /// While `EXEC` runs: what is to be propagated.
+    pub(crate) propagated: Option<Vec<(DbIndex, OwnedArgs)>>,
+    /// `EXEC` was just said.
+    pub(crate) exec_asked: bool,
+    /// The number of its last command.
+    pub(crate) last_command: u16,
+}
+
+/// Why a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// One of the two sides wanted it.
+    Closed,
+    /// Something else goes on with the socket.
+    TakenOver,
+    /// The node may not answer any more in the role under which it executed.
+    Dropped,
+}
+
+/// What has been received of a command that is not complete.
+#[derive(Default)]
+struct Input {
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+    decoder: CommandDecoder,
+    needed: usize,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let node = worker.node.clone();
+    let (peer, local) = (accepted.peer(), accepted.local());
+    let unix = matches!(accepted, Accepted::Unix(..));
+    let mut stream = match accepted.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, peer, "cannot serve a connection");
+            return;
+        }
+    };
+    let client = node.clients.enter(stream.as_raw_fd(), peer, local, unix, clock::unix_now());
+    node.stats.clients_peak.fetch_max(node.clients.count() as u64, Ordering::Relaxed);
+    let mut conn = Conn::new(client.clone(), !node.live.load().wants_password());
+    let mut input = Input::default();
+    let end = converse(&worker, &mut stream, &mut conn, &mut input).await;
+    conn.end_transaction();
+    let taken = Rc::new(Taken {
+        stream,
+        unread: std::mem::take(&mut input.buffer),
+        client: client.clone(),
+        worker,
+        handshake: conn.replica.take(),
+    });
+    let takeover = conn.takeover.take();
+    drop(conn);
+    match (end, takeover) {
+        (End::TakenOver, Some(takeover)) => takeover(taken.clone()).await,
+        (end, _) => tracing::debug!(client = client.id, ?end, "a connection ended"),
+    }
+    node.clients.leave(client.id);
+    // Before the socket is closed: its number may be another connection's right after.
+    client.forget_socket();
+    drop(taken);
+}
+
+async fn converse(
+    worker: &Rc<Worker>,
+    stream: &mut Stream,
+    conn: &mut Conn,
+    input: &mut Input,
+) -> End {
+    loop {
+        let lent = match receive(worker, stream, conn, input).await {
+            Ok(Some(lent)) => lent,
+            Ok(None) => return End::Closed,
+            Err(error) => {
+                tracing::debug!(client = conn.client.id, %error, "a connection broke");
+                return End::Closed;
+            }
+        };
+        if let Err(end) = serve_batch(worker, stream, conn, input, lent).await {
+            return end;
+        }
+        if conn.client.is_killed() {
+            return End::Closed;
+        }
+    }
+}
+
+/// Waits for bytes and reads them: into lent buffers, or behind what there is of a command. `None`
+/// at the end of the stream.
+async fn receive(
+    worker: &Rc<Worker>,
+    stream: &mut Stream,
+    conn: &Conn,
+    input: &mut Input,
+) -> io::Result<Option<Lent>> {
+    if !input.buffer.is_empty() {
+        make_room(input);
+        conn.client
+            .input_bytes
+            .store(u32::try_from(input.buffer.capacity()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+    let (read, lent) = std::future::poll_fn(|context| {
+        let mut lent = worker.lend();
+        let buffer = if input.buffer.is_empty() { &mut lent.read } else { &mut input.buffer };
+        match poll_read_vec(stream, context, buffer) {
+            Poll::Ready(result) => Poll::Ready(result.map(|read| (read, lent))),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await?;
+    worker.stats.bytes_in.add(read as u64);
+    worker.stats.reads.add(1);
+    Ok((read > 0).then_some(lent))
+}
+
+/// Room for what is announced, but never more than doubles what has really come: the announcement
+/// is the client's word, the memory is ours.
+fn make_room(input: &mut Input) {
+    let len = input.buffer.len();
+    let missing = input.needed.saturating_sub(len).max(INPUT_BYTES_STEP);
+    if input.buffer.capacity() - len < INPUT_BYTES_STEP.min(missing) {
+        input.buffer.reserve_exact(missing.min(len.max(4 * INPUT_BYTES_STEP)));
+    }
+}
+
+/// Executes all commands that have arrived and writes their replies.
+async fn serve_batch(
+    worker: &Rc<Worker>,
+    stream: &mut Stream,
+    conn: &mut Conn,
+    input: &mut Input,
+    mut lent: Lent,
+) -> Result<(), End> {
+    let owned = !input.buffer.is_empty();
+    let mut buffer = std::mem::take(if owned { &mut input.buffer } else { &mut lent.read });
+    lent.spans.append(&mut input.spans);
+    lent.reply.set_protocol(conn.protocol);
+    conn.client.note_input(buffer.len());
+    let mut batch = Batch {
+        worker,
+        conn,
+        scratch: &mut lent,
+        view: View::new(&worker.node),
+        last: Ticks::now(),
+    };
+    let result = batch.run(stream, &mut buffer, &mut input.decoder).await;
+    batch.publish();
+    let left = match result {
+        Ok(left) if !left.ended => left,
+        ended => {
+            if let (Ok(left), Some(_)) = (&ended, &conn.takeover) {
+                input.buffer = buffer.split_off(left.at);
+            }
+            if !owned {
+                buffer.clear();
+                lent.read = buffer;
+            }
+            let taken_over = conn.takeover.is_some();
+            return Err(match ended {
+                Err(end) => end,
+                Ok(_) if taken_over => End::TakenOver,
+                Ok(_) => End::Closed,
+            });
+        }
+    };
+    keep_rest(input, &mut lent, buffer, owned, &left);
+    conn.client.note_input(input.buffer.len());
+    let limit = worker.node.live.load().settings.client_query_buffer_limit;
+    if input.buffer.len() as u64 > limit {
+        tracing::warn!(client = conn.client.id, "closing a client that sends too much at once");
+        return Err(End::Closed);
+    }
+    Ok(())
+}
+
+/// Where a batch stopped.
+struct Left {
+    /// Index of the first byte that was not consumed.
+    at: usize,
+    /// How long the buffer must become for a next command to be complete.
+    needed: usize,
+    /// Whether the connection ends here.
+    ended: bool,
+}
+
+/// Keeps the incomplete command at the end of a batch, if there is one.
+fn keep_rest(input: &mut Input, lent: &mut Lent, mut buffer: Vec<u8>, owned: bool, left: &Left) {
+    // Arguments that were found of the incomplete command; they lie from `at` on.
+    let at = left.at as u32;
+    let from = lent.group.last().map_or(0, Prepared::spans_end);
+    input.spans.extend(
+        lent.spans[from..].iter().map(|span| Span { start: span.start - at, len: span.len }),
+    );
+    input.needed = left.needed - left.at;
+    if owned {
+        if left.at < buffer.len() {
+            buffer.drain(..left.at);
+            input.buffer = buffer;
+        }
+    } else {
+        if left.at < buffer.len() {
+            let rest = &buffer[left.at..];
+            let room = input.needed.clamp(rest.len(), rest.len() + INPUT_BYTES_STEP);
+            input.buffer = Vec::with_capacity(room);
+            input.buffer.extend_from_slice(rest);
+        }
+        buffer.clear();
+        lent.read = buffer;
+    }
+}
+
+/// A batch of commands being served: what its parts need of each other.
+pub(crate) struct Batch<'b> {
+    /// The worker.
+    pub(crate) worker: &'b Rc<Worker>,
+    /// The connection.
+    pub(crate) conn: &'b mut Conn,
+    /// The buffers.
+    pub(crate) scratch: &'b mut Scratch,
+    /// What commands are admitted under.
+    pub(crate) view: View,
+    /// When the last command ended.
+    pub(crate) last: Ticks,
+}
+
+impl Batch<'_> {
+    async fn run(
+        &mut self,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+        decoder: &mut CommandDecoder,
+    ) -> Result<Left, End> {
+        let mut at = 0;
+        loop {
+            let found = self.decode_group(buffer, &mut at, decoder);
+            execute::prepare(&self.worker.node, self.conn.db, buffer, self.scratch);
+            self.last = Ticks::now();
+            let ended_after = self.execute_group(stream, buffer).await?;
+            if let Some(index) = ended_after {
+                // What follows the command that ended the conversation is not ours to execute.
+                let end = self.scratch.group[index].end();
+                self.flush(stream).await?;
+                return Ok(Left { at: end, needed: end, ended: true });
+            }
+            match found {
+                Ok(Group::Full) => {
+                    if self.scratch.reply.len() > REPLY_BYTES_HELD {
+                        self.flush(stream).await?;
+                    }
+                }
+                Ok(Group::Last { needed }) => {
+                    self.flush(stream).await?;
+                    return Ok(Left { at, needed, ended: false });
+                }
+                Err(error) => {
+                    self.worker.stats.on_error("ERR");
+                    self.scratch.reply.error(&format!("ERR {error}"));
+                    self.flush(stream).await?;
+                    return Ok(Left { at, needed: at, ended: true });
+                }
+            }
+        }
+    }
+
+    /// Finds up to a group of complete commands from `at` on, and leaves `at` after them.
+    fn decode_group(
+        &mut self,
+        buffer: &mut [u8],
+        at: &mut usize,
+        decoder: &mut CommandDecoder,
+    ) -> Result<Group, slotward_resp::ProtocolError> {
+        let Scratch { spans, group, slots, .. } = &mut *self.scratch;
+        if !group.is_empty() {
+            spans.clear();
+        }
+        group.clear();
+        slots.clear();
+        let limits =
+            if self.conn.authenticated { &self.view.live.limits } else { &Limits::UNAUTHENTICATED };
+        let mut from = 0;
+        while group.len() < GROUP {
+            match decoder.decode(buffer, *at, spans, limits)? {
+                Decoded::Command { end } => {
+                    *at = end;
+                    if spans.len() > from {
+                        group.push(Prepared::at(from, spans.len(), end));
+                    }
+                    from = spans.len();
+                }
+                Decoded::Incomplete { needed } => return Ok(Group::Last { needed }),
+            }
+        }
+        Ok(Group::Full)
+    }
+
+    /// Executes the commands of the group. Returns the index of the command after which the
+    /// conversation ends, if one of them ends it.
+    async fn execute_group(
+        &mut self,
+        stream: &mut Stream,
+        buffer: &[u8],
+    ) -> Result<Option<usize>, End> {
+        let mut index = 0;
+        while index < self.scratch.group.len() {
+            match self.execute_some(buffer, &mut index) {
+                Flow::Next => {}
+                Flow::Outdated => self.renew()?,
+                Flow::Wait(wait) => {
+                    if aside::wait(self, stream, buffer, index, wait).await? {
+                        index += 1;
+                    }
+                }
+            }
+            if self.conn.closing || self.conn.takeover.is_some() {
+                return Ok(Some(index - 1));
+            }
+            if self.conn.client.is_killed() {
+                return Err(End::Closed);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Executes commands from `index` on until one has to wait, ends the conversation, or all are
+    /// done.
+    fn execute_some(&mut self, buffer: &[u8], index: &mut usize) -> Flow {
+        let worker = self.worker;
+        let mut inside = worker.participant.enter();
+        let Scratch { group, spans, slots, reply, effects, .. } = &mut *self.scratch;
+        let mut turn = Turn {
+            node: &worker.node,
+            worker,
+            conn: &mut *self.conn,
+            view: &self.view,
+            reply,
+            effects,
+            last: &mut self.last,
+        };
+        let output_max = self.view.live.output.hard_bytes;
+        while let Some(prepared) = group.get(*index) {
+            let flow = turn.run(prepared, prepared.argv(buffer, spans), slots);
+            if !matches!(flow, Flow::Next) {
+                return flow;
+            }
+            *index += 1;
+            if turn.conn.closing || turn.conn.takeover.is_some() {
+                return Flow::Next;
+            }
+            if output_max > 0 && turn.reply.len() as u64 > output_max {
+                tracing::warn!(client = turn.conn.client.id, "closing a client: output limit");
+                turn.conn.client.kill();
+                return Flow::Next;
+            }
+            inside.give_way();
+        }
+        Flow::Next
+    }
+
+    /// A turn for one command.
+    pub(crate) fn turn(&mut self) -> Turn<'_> {
+        Turn {
+            node: &self.worker.node,
+            worker: self.worker,
+            conn: &mut *self.conn,
+            view: &self.view,
+            reply: &mut self.scratch.reply,
+            effects: &mut self.scratch.effects,
+            last: &mut self.last,
+        }
+    }
+
+    /// Looks anew at role, settings and time. Replies made in another role are lost with the
+    /// connection.
+    pub(crate) fn renew(&mut self) -> Result<(), End> {
+        let word = self.view.word;
+        self.view = View::new(&self.worker.node);
+        self.last = Ticks::now();
+        let managed = word.is_managed() || self.view.word.is_managed();
+        if managed && self.view.word != word && self.conn.guarded && !self.scratch.reply.is_empty()
+        {
+            return Err(End::Dropped);
+        }
+        Ok(())
+    }
+
+    /// Writes the replies so far.
+    #[inline]
+    pub(crate) async fn flush(&mut self, stream: &Stream) -> Result<(), End> {
+        let node = &self.worker.node;
+        node.replication.wake();
+        let reply = &mut self.scratch.reply;
+        if reply.is_empty() {
+            return Ok(());
+        }
+        if self.conn.guarded && !node.role.may_reply(self.view.word) {
+            return Err(End::Dropped);
+        }
+        let stats = &self.worker.stats;
+        stats.writes.add(1);
+        let written = match stream.try_write(reply.as_bytes()) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(End::Closed),
+        };
+        stats.bytes_out.add(written as u64);
+        if written < reply.len() {
+            self.flush_slowly(stream, written).await?;
+        }
+        self.scratch.reply.truncate(0);
+        self.conn.guarded = false;
+        Ok(())
+    }
+
+    /// Goes on writing to a client that reads more slowly than it is answered.
+    async fn flush_slowly(&mut self, stream: &Stream, mut written: usize) -> Result<(), End> {
+        let limit = self.view.live.output;
+        let total = self.scratch.reply.len();
+        let left = (total - written) as u64;
+        let too_long = (limit.soft_bytes > 0 && left > limit.soft_bytes)
+            .then(|| Duration::from_secs(limit.soft_seconds));
+        let deadline = too_long.map(|after| tokio::time::Instant::now() + after);
+        while written < total {
+            self.conn.client.output_bytes.store((total - written) as u64, Ordering::Relaxed);
+            let writable = stream.writable();
+            let ready = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, writable).await,
+                None => Ok(writable.await),
+            };
+            if !matches!(ready, Ok(Ok(()))) || self.conn.client.is_killed() {
+                return Err(End::Closed);
+            }
+            if self.conn.guarded && !self.worker.node.role.may_reply(self.view.word) {
+                return Err(End::Dropped);
+            }
+            match stream.try_write(&self.scratch.reply.as_bytes()[written..]) {
+                Ok(count) => {
+                    written += count;
+                    self.worker.stats.bytes_out.add(count as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(End::Closed),
+            }
+        }
+        self.conn.client.output_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets others see what the batch has changed about the connection.
+    fn publish(&mut self) {
+        let client = &self.conn.client;
+        client.last_active.store(self.view.now.0, Ordering::Relaxed);
+        client.last_command.store(self.conn.last_command, Ordering::Relaxed);
+        client.db.store(self.conn.db.0, Ordering::Relaxed);
+    }
+}
+
+/// What [`Batch::decode_group`] found.
+enum Group {
+    /// As many commands as fit into a group; there may be more.
+    Full,
+    /// The last commands that have arrived whole.
+    Last {
+        /// See [`Decoded::Incomplete`].
+        needed: usize,
+    },
+}
+
+impl Conn {
+    /// A connection as it begins.
+    pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Conn {
+        Conn {
+            client,
+            db: DbIndex::default(),
+            protocol: Protocol::Resp2,
+            authenticated,
+            readonly: false,
+            asking: false,
+            transaction: None,
+            watched: Vec::new(),
+            replies: Replies::On,
+            guarded: false,
+            closing: false,
+            takeover: None,
+            replica: None,
+            last_write: ReplOffset(0),
+            propagated: None,
+            exec_asked: false,
+            last_command: u16::MAX,
+        }
+    }
+
+    /// Forgets the queued commands and the watched keys.
+    pub(crate) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.watched.clear();
+        self.client.mark(mark::MULTI | mark::DIRTY, false);
+        self.client.queued.store(-1, Ordering::Relaxed);
+        self.client.watched.store(0, Ordering::Relaxed);
+    }
+
+    /// Speaks another version of the protocol from the next reply on.
+    pub(crate) fn set_protocol(&mut self, protocol: Protocol, reply: &mut Reply) {
+        self.protocol = protocol;
+        reply.set_protocol(protocol);
+        let number = if protocol == Protocol::Resp3 { 3 } else { 2 };
+        self.client.protocol.store(number, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = future_bytes(serve);
+        assert!(bytes <= 2048, "a connection's task takes {bytes} bytes");
+    }
+}

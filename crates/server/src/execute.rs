@@ -1,0 +1,885 @@
+//! Executing commands: gates, routing, locks, the handler, its effects.
+//!
+//! Everything here runs between two awaits of a connection's task. What cannot be done at once
+//! (a slot is taken, several slots are needed, a command waits by its nature) is handed back as a
+//! [`Wait`], and the connection does it with an await in the right places (`aside`).
+//!
+//! **Invariant:** role and ownership are looked at under the lock of the slot; effects are appended
+//! to the log before that lock is given up.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slotward_commands::{Call, CmdError, CommandId, Effects, Flags, Found, KeyShape};
+use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Keyspace, Locked};
+use slotward_resp::{Args, OwnedArgs, Reply, Span};
+use slotward_types::{Slot, UnixMillis};
+
+use crate::call::{Exec, Handler, Hot, NodeCall, Outcome};
+use crate::clock::{self, Ticks};
+use crate::connection::{Conn, Replies};
+use crate::live::Live;
+use crate::node::Node;
+use crate::pause::Paused;
+use crate::view::RoleWord;
+use crate::worker::{Scratch, Worker};
+
+/// Commands of one connection whose memory is fetched together before they are executed.
+pub(crate) const GROUP: usize = 16;
+
+/// A command that has been found in the input and looked up; its arguments lie in the buffers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prepared {
+    found: Found,
+    /// Its arguments' spans: from, to.
+    spans: (u32, u32),
+    /// Index of the first byte after it.
+    end: usize,
+    key: Option<PreparedKey>,
+    slots: Slots,
+}
+
+/// What was worked out of a key before its command's turn came.
+#[derive(Debug, Clone, Copy)]
+struct PreparedKey {
+    index: u32,
+    slot: Slot,
+    hash: u64,
+}
+
+/// The slots of a command's keys.
+#[derive(Debug, Clone, Copy)]
+enum Slots {
+    None,
+    One(Slot),
+    /// Several: a range of the scratch's `slots`, ascending.
+    Many(u32, u32),
+}
+
+impl Prepared {
+    /// A command whose arguments are these spans of the scratch, before it is looked up.
+    pub(crate) fn at(from: usize, to: usize, end: usize) -> Prepared {
+        Prepared {
+            found: Found::Unknown,
+            spans: (from as u32, to as u32),
+            end,
+            key: None,
+            slots: Slots::None,
+        }
+    }
+
+    /// Index of the first span after its own.
+    pub(crate) fn spans_end(&self) -> usize {
+        self.spans.1 as usize
+    }
+
+    /// Index of the first byte after it.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Its arguments.
+    #[inline]
+    pub(crate) fn argv<'a>(&self, buffer: &'a [u8], spans: &'a [Span]) -> Args<'a> {
+        Args::new(buffer, &spans[self.spans.0 as usize..self.spans.1 as usize])
+    }
+}
+
+impl PreparedKey {
+    fn of(key: &Key<'_>, index: usize) -> PreparedKey {
+        PreparedKey { index: index as u32, slot: key.slot, hash: key.hash }
+    }
+
+    #[inline]
+    fn key<'a>(&self, argv: Args<'a>) -> Key<'a> {
+        let bytes = argv.get(self.index as usize).expect("the index was an argument's");
+        Key { bytes, slot: self.slot, hash: self.hash }
+    }
+}
+
+/// Looks up the commands of a group and fetches what they will touch, stage by stage: while one
+/// key's line is on its way from memory, the next one's is asked for.
+pub(crate) fn prepare(node: &Node, db: DbIndex, buffer: &[u8], scratch: &mut Scratch) {
+    let Scratch { group, spans, slots, keys, .. } = scratch;
+    for prepared in group.iter_mut() {
+        let argv = prepared.argv(buffer, spans);
+        prepared.found = node.commands.find(argv);
+        let Found::Command(id) = prepared.found else { continue };
+        match node.commands.hot(id).shape {
+            KeyShape::None => {}
+            KeyShape::One(index) => {
+                if let Some(bytes) = argv.get(index as usize) {
+                    let key = node.keyspace.key(bytes);
+                    node.keyspace.prefetch_slot(db, &key);
+                    prepared.key = Some(PreparedKey::of(&key, index as usize));
+                    prepared.slots = Slots::One(key.slot);
+                }
+            }
+            _ => prepare_many(node, db, id, argv, prepared, slots, keys),
+        }
+    }
+    let stages: [fn(&Keyspace, DbIndex, &Key<'_>); 2] =
+        [Keyspace::prefetch_group, Keyspace::prefetch_entry];
+    for prefetch in stages {
+        for prepared in group.iter() {
+            if let Some(key) = prepared.key {
+                prefetch(node.keyspace, db, &key.key(prepared.argv(buffer, spans)));
+            }
+        }
+    }
+}
+
+fn prepare_many(
+    node: &Node,
+    db: DbIndex,
+    id: CommandId,
+    argv: Args<'_>,
+    prepared: &mut Prepared,
+    slots: &mut Vec<Slot>,
+    indexes: &mut Vec<usize>,
+) {
+    indexes.clear();
+    // Arguments that name no keys as they should: the handler will say what is wrong with them.
+    if node.commands.registry().keys_of(id, argv, indexes).is_err() {
+        return;
+    }
+    let start = slots.len();
+    let mut fetched = smallvec::SmallVec::<[Key<'_>; 32]>::new();
+    for (at, index) in indexes.iter().enumerate() {
+        let key = node.keyspace.key(&argv[*index]);
+        node.keyspace.prefetch_slot(db, &key);
+        if at == 0 {
+            prepared.key = Some(PreparedKey::of(&key, *index));
+        }
+        if fetched.len() < 32 {
+            fetched.push(key);
+        }
+        slots.push(key.slot);
+    }
+    fetched.iter().for_each(|key| node.keyspace.prefetch_group(db, key));
+    fetched.iter().for_each(|key| node.keyspace.prefetch_entry(db, key));
+    let first = match slots.get(start) {
+        Some(first) => *first,
+        None => return,
+    };
+    if slots[start..].iter().all(|slot| *slot == first) {
+        slots.truncate(start);
+        prepared.slots = Slots::One(first);
+        return;
+    }
+    slots[start..].sort_unstable();
+    let mut kept = start;
+    for at in start + 1..slots.len() {
+        if slots[at] != slots[kept] {
+            kept += 1;
+            slots[kept] = slots[at];
+        }
+    }
+    slots.truncate(kept + 1);
+    prepared.slots = Slots::Many(start as u32, slots.len() as u32);
+}
+
+/// What the commands of a batch are admitted under. Read once; renewed after every wait.
+pub(crate) struct View {
+    /// Role and epoch.
+    pub(crate) word: RoleWord,
+    /// The settings.
+    pub(crate) live: Arc<Live>,
+    /// The time.
+    pub(crate) now: UnixMillis,
+    /// What becomes of keys whose time has come.
+    pub(crate) policy: ExpiryPolicy,
+    /// Why data may not be changed, if it may not.
+    write_refusal: Option<&'static str>,
+    /// Why data may not be read, if it may not.
+    read_refusal: Option<&'static str>,
+    /// Whether commands that need memory are refused.
+    out_of_memory: bool,
+}
+
+const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+const NO_LEASE_CLUSTER: &str = "CLUSTERDOWN The cluster is down";
+const NO_LEASE: &str = "MASTERDOWN This master has no lease from its sentinels at the moment";
+const NO_REPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
+const STALE: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+impl View {
+    /// What holds now.
+    pub(crate) fn new(node: &Node) -> View {
+        let word = node.role.load();
+        let live = node.live.load_full();
+        let settings = &live.settings;
+        let read_refusal = if !node.role.holds_lease(word) {
+            Some(if settings.cluster_enabled { NO_LEASE_CLUSTER } else { NO_LEASE })
+        } else if !word.is_master()
+            && !settings.replica_serve_stale_data
+            && !node.replication.is_in_sync()
+        {
+            Some(STALE)
+        } else {
+            None
+        };
+        let write_refusal = if read_refusal.is_some() {
+            read_refusal
+        } else if !word.is_master() {
+            (settings.replica_read_only || word.is_managed()).then_some(READ_ONLY)
+        } else if settings.min_replicas_to_write > 0
+            && !node.replication.has_good_replicas(settings)
+        {
+            Some(NO_REPLICAS)
+        } else {
+            None
+        };
+        View {
+            word,
+            now: clock::unix_now(),
+            policy: node.expiry_policy(),
+            out_of_memory: settings.maxmemory > 0
+                && word.is_master()
+                && node.keyspace.memory_used() > settings.maxmemory,
+            write_refusal,
+            read_refusal,
+            live,
+        }
+    }
+
+    #[inline]
+    fn refusal(&self, flags: Flags) -> Option<&'static str> {
+        if flags.has(Flags::WRITE) {
+            if self.write_refusal.is_some() {
+                return self.write_refusal;
+            }
+            if self.out_of_memory && flags.has(Flags::DENYOOM) {
+                return Some(OUT_OF_MEMORY);
+            }
+            None
+        } else {
+            self.read_refusal
+        }
+    }
+}
+
+type DataHandler = fn(&mut Call<'_>) -> Outcome;
+
+/// One execution of a data command.
+struct DataCall<'a> {
+    id: CommandId,
+    flags: Flags,
+    run: DataHandler,
+    argv: Args<'a>,
+    /// Its first key.
+    key: Option<Key<'a>>,
+    /// Its slot, if all its keys lie in one.
+    slot: Option<Slot>,
+}
+
+/// What a command is executed with.
+pub(crate) struct Turn<'t> {
+    /// The node.
+    pub(crate) node: &'t Arc<Node>,
+    /// The worker.
+    pub(crate) worker: &'t Rc<Worker>,
+    /// The connection.
+    pub(crate) conn: &'t mut Conn,
+    /// What holds for the batch.
+    pub(crate) view: &'t View,
+    /// Where replies go.
+    pub(crate) reply: &'t mut Reply,
+    /// Where effects go.
+    pub(crate) effects: &'t mut Effects,
+    /// When the last command ended.
+    pub(crate) last: &'t mut Ticks,
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub(crate) enum Flow {
+    /// It is done, one way or the other.
+    Next,
+    /// It has to wait for something first.
+    Wait(Wait),
+    /// Role or epoch are no longer those of the view; nothing was executed.
+    Outdated,
+}
+
+/// What a command has to wait for.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    /// Its slot, which somebody else holds.
+    Slot(Slot),
+    /// Several slots.
+    Slots,
+    /// It waits by its nature.
+    Node(CommandId),
+    /// It runs the queued commands of a transaction.
+    Exec,
+    /// A pause; whether it may write.
+    Pause(bool),
+}
+
+impl Turn<'_> {
+    /// Executes one command as far as that is possible at once.
+    #[inline]
+    pub(crate) fn run(&mut self, prepared: &Prepared, argv: Args<'_>, slots: &[Slot]) -> Flow {
+        let Found::Command(id) = prepared.found else {
+            return self.unknown(prepared.found, argv);
+        };
+        let hot = *self.node.commands.hot(id);
+        if !hot.arity.admits(argv.len()) {
+            return self.reject(id, &self.node.commands.registry().arity_text(id).to_string());
+        }
+        if !self.conn.authenticated && !hot.flags.has(Flags::NO_AUTH) {
+            return self.reject(id, "NOAUTH Authentication required.");
+        }
+        self.conn.last_command = id.0;
+        if self.conn.transaction.is_some() && !hot.flags.has(Flags::NOT_QUEUED) {
+            return self.enqueue(id, &hot, prepared, argv, slots);
+        }
+        match hot.exec {
+            Exec::Data(handler) => self.data(id, &hot, handler, prepared, argv, slots),
+            Exec::Node(handler) => {
+                if let Err(error) = self.route_all(slots_of(prepared, slots), hot.flags) {
+                    return self.reject(id, &error.to_string());
+                }
+                self.node_command(id, &hot, handler, argv)
+            }
+            Exec::Container => self.container(id, argv),
+        }
+    }
+
+    #[inline]
+    fn data(
+        &mut self,
+        id: CommandId,
+        hot: &Hot,
+        run: DataHandler,
+        prepared: &Prepared,
+        argv: Args<'_>,
+        slots: &[Slot],
+    ) -> Flow {
+        if let Some(refusal) = self.view.refusal(hot.flags) {
+            return self.refuse_routed(id, hot.flags, prepared, refusal);
+        }
+        if let Some(wait) = self.paused(hot.flags) {
+            return Flow::Wait(wait);
+        }
+        let key = prepared.key.map(|key| key.key(argv));
+        let mut data = DataCall { id, flags: hot.flags, run, argv, key, slot: None };
+        match prepared.slots {
+            Slots::One(slot) => {
+                let Some(guard) = self.node.keyspace.try_lock(slot) else {
+                    return Flow::Wait(Wait::Slot(slot));
+                };
+                data.slot = Some(slot);
+                self.data_in_slot(&data, slot, &mut Locked::from(guard))
+            }
+            Slots::None => {
+                self.call(&data, &mut Locked::new());
+                Flow::Next
+            }
+            Slots::Many(from, to) => {
+                let slots = &slots[from as usize..to as usize];
+                let Ok(_several) = self.node.barrier.several().try_read() else {
+                    return Flow::Wait(Wait::Slots);
+                };
+                let Some(mut locked) = try_lock_all(self.node.keyspace, slots) else {
+                    return Flow::Wait(Wait::Slots);
+                };
+                self.data_in_slots(&data, slots, &mut locked)
+            }
+        }
+    }
+
+    /// Refuses a command; but where its key lives is said first: another node may well serve it.
+    #[cold]
+    fn refuse_routed(
+        &mut self,
+        id: CommandId,
+        flags: Flags,
+        prepared: &Prepared,
+        refusal: &'static str,
+    ) -> Flow {
+        if let Slots::One(slot) = prepared.slots
+            && let Err(error) = self.route(slot, flags)
+        {
+            return self.reject(id, &error.to_string());
+        }
+        self.reject(id, refusal)
+    }
+
+    /// Executes a data command whose one slot is held.
+    #[inline]
+    fn data_in_slot(
+        &mut self,
+        data: &DataCall<'_>,
+        slot: Slot,
+        locked: &mut Locked<'static>,
+    ) -> Flow {
+        if self.node.role.load() != self.view.word {
+            return Flow::Outdated;
+        }
+        if !self.node.served.contains(slot)
+            && let Err(error) = self.route(slot, data.flags)
+        {
+            return self.reject(data.id, &error.to_string());
+        }
+        self.call(data, locked);
+        Flow::Next
+    }
+
+    fn data_in_slots(
+        &mut self,
+        data: &DataCall<'_>,
+        slots: &[Slot],
+        locked: &mut Locked<'static>,
+    ) -> Flow {
+        if self.node.role.load() != self.view.word {
+            return Flow::Outdated;
+        }
+        if let Err(error) = self.route_all(slots, data.flags) {
+            return self.reject(data.id, &error.to_string());
+        }
+        self.call(data, locked);
+        Flow::Next
+    }
+
+    /// Executes a data command for which everything has been waited for: its slots are `locked`.
+    pub(crate) fn resume(
+        &mut self,
+        prepared: &Prepared,
+        argv: Args<'_>,
+        slots: &[Slot],
+        locked: &mut Locked<'static>,
+    ) -> Flow {
+        let Found::Command(id) = prepared.found else { return Flow::Next };
+        let hot = *self.node.commands.hot(id);
+        let Exec::Data(run) = hot.exec else { return Flow::Next };
+        if let Some(refusal) = self.view.refusal(hot.flags) {
+            return self.refuse_routed(id, hot.flags, prepared, refusal);
+        }
+        let key = prepared.key.map(|key| key.key(argv));
+        let data = DataCall { id, flags: hot.flags, run, argv, key, slot: None };
+        match prepared.slots {
+            Slots::One(slot) => {
+                self.data_in_slot(&DataCall { slot: Some(slot), ..data }, slot, locked)
+            }
+            Slots::Many(from, to) => {
+                self.data_in_slots(&data, &slots[from as usize..to as usize], locked)
+            }
+            Slots::None => Flow::Next,
+        }
+    }
+
+    /// Calls the handler of a data command, appends its effects, counts.
+    #[inline]
+    fn call(&mut self, data: &DataCall<'_>, locked: &mut Locked<'static>) {
+        let start = self.reply.len();
+        let outcome = self.call_and_propagate(data, locked);
+        self.settle(data.id, start, outcome, data.argv);
+    }
+
+    #[inline]
+    fn call_and_propagate(&mut self, data: &DataCall<'_>, locked: &mut Locked<'static>) -> Outcome {
+        self.effects.clear();
+        self.conn.guarded = true;
+        let view = self.view;
+        let (outcome, expired, (hits, misses)) = {
+            let mut random = self.worker.random.borrow_mut();
+            let mut call = Call {
+                argv: data.argv,
+                db: Db::new(
+                    self.node.keyspace,
+                    locked,
+                    self.conn.db,
+                    view.now,
+                    view.policy,
+                    &view.live.data.limits,
+                ),
+                reply: &mut *self.reply,
+                random: &mut random,
+                settings: &view.live.data,
+                effects: &mut *self.effects,
+                first_key: data.key,
+            };
+            let outcome = (data.run)(&mut call);
+            (outcome, call.db.take_expired(), call.db.lookups())
+        };
+        if data.flags.has(Flags::READ) {
+            self.worker.stats.hits.add(hits.into());
+            self.worker.stats.misses.add(misses.into());
+        }
+        if self.effects.changes() > 0 || self.effects.rewritten().is_some() || !expired.is_empty() {
+            self.propagate(data.slot, data.argv, &expired);
+        }
+        outcome
+    }
+
+    /// Appends the effects of the command just executed: keys that had run out first, then what the
+    /// handler said, or the command as it came.
+    fn propagate(&mut self, slot: Option<Slot>, argv: Args<'_>, expired: &[(DbIndex, Box<[u8]>)]) {
+        let changes = self.effects.changes();
+        self.worker.stats.changes.add(changes);
+        self.worker.stats.expired.add(expired.len() as u64);
+        if !self.node.replication.wants_writes() {
+            return;
+        }
+        let db = self.conn.db;
+        let removed: Vec<(DbIndex, OwnedArgs)> = expired
+            .iter()
+            .map(|(db, key)| (*db, [b"DEL".as_slice(), key].into_iter().collect()))
+            .collect();
+        if let Some(kept) = &mut self.conn.propagated {
+            // Inside a transaction: kept until its end, then appended in one piece.
+            kept.extend(removed);
+            match self.effects.rewritten() {
+                Some(commands) => kept.extend(commands.iter().map(|c| (db, c.clone()))),
+                None if changes > 0 => kept.push((db, argv.into())),
+                None => {}
+            }
+            return;
+        }
+        let mut commands: smallvec::SmallVec<[(DbIndex, Args<'_>); 4]> =
+            removed.iter().map(|(db, removed)| (*db, removed.as_args())).collect();
+        match self.effects.rewritten() {
+            Some(rewritten) => commands.extend(rewritten.iter().map(|c| (db, c.as_args()))),
+            None if changes > 0 => commands.push((db, argv)),
+            None => {}
+        }
+        if !commands.is_empty() {
+            self.conn.last_write = self.node.replication.append(slot, &commands);
+        }
+    }
+
+    /// Runs one of our own commands that answers at once; hands the others back.
+    fn node_command(&mut self, id: CommandId, hot: &Hot, handler: Handler, argv: Args<'_>) -> Flow {
+        if let Some(wait) = self.paused(hot.flags) {
+            return Flow::Wait(wait);
+        }
+        if hot.flags.has(Flags::WRITE)
+            && let Some(refusal) = self.view.refusal(hot.flags)
+        {
+            return self.reject(id, refusal);
+        }
+        let of_data = hot.flags.has(Flags::READ) || hot.flags.has(Flags::WRITE);
+        let may_wait = !matches!(handler, Handler::Now(_));
+        self.conn.guarded |= of_data || (may_wait && !hot.flags.has(Flags::STALE));
+        match handler {
+            Handler::Now(run) => {
+                self.node_now(id, run, argv, None);
+                if self.conn.exec_asked {
+                    self.conn.exec_asked = false;
+                    return Flow::Wait(Wait::Exec);
+                }
+                Flow::Next
+            }
+            Handler::Whole(_) | Handler::Later(_) => Flow::Wait(Wait::Node(id)),
+        }
+    }
+
+    /// Runs a handler of ours that does not wait.
+    pub(crate) fn node_now(
+        &mut self,
+        id: CommandId,
+        run: fn(&mut NodeCall<'_>) -> Outcome,
+        argv: Args<'_>,
+        held: Option<&mut Locked<'static>>,
+    ) {
+        let start = self.reply.len();
+        self.effects.clear();
+        let outcome = run(&mut self.node_call(argv, held));
+        if self.conn.exec_asked {
+            // Its reply is yet to come.
+            return;
+        }
+        self.settle_node(id, start, outcome, argv);
+    }
+
+    /// What a handler of ours is given.
+    pub(crate) fn node_call<'c>(
+        &'c mut self,
+        argv: Args<'c>,
+        held: Option<&'c mut Locked<'static>>,
+    ) -> NodeCall<'c> {
+        NodeCall {
+            argv,
+            conn: &mut *self.conn,
+            node: self.node,
+            worker: self.worker,
+            live: &self.view.live,
+            reply: &mut *self.reply,
+            effects: &mut *self.effects,
+            now: self.view.now,
+            held,
+        }
+    }
+
+    /// Appends the effects of a command of ours and counts it.
+    pub(crate) fn settle_node(
+        &mut self,
+        id: CommandId,
+        start: usize,
+        outcome: Outcome,
+        argv: Args<'_>,
+    ) {
+        if outcome.is_ok() && (self.effects.changes() > 0 || self.effects.rewritten().is_some()) {
+            self.propagate(None, argv, &[]);
+        }
+        self.settle(id, start, outcome, argv);
+    }
+
+    fn paused(&self, flags: Flags) -> Option<Wait> {
+        match self.node.pause.now() {
+            Paused::Nothing => None,
+            Paused::Writes if !flags.has(Flags::WRITE) && !flags.has(Flags::MAY_REPLICATE) => None,
+            _ => Some(Wait::Pause(flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))),
+        }
+    }
+
+    /// Whether a slot that is not simply served may be used all the same, and if not, the error.
+    #[cold]
+    fn route(&self, slot: Slot, flags: Flags) -> Result<(), CmdError> {
+        let settings = &self.view.live.settings;
+        if !settings.cluster_enabled {
+            return Ok(());
+        }
+        let map = self.node.slot_map.load();
+        let replica_reads =
+            self.conn.readonly && flags.has(Flags::READ) && !flags.has(Flags::WRITE);
+        match map.route(slot, replica_reads, settings.cluster_require_full_coverage) {
+            slotward_cluster::Route::Serve => Ok(()),
+            refusal => Err(CmdError::Other(refusal.to_string().into())),
+        }
+    }
+
+    /// The same for the slots of a command with several keys.
+    fn route_all(&self, slots: &[Slot], flags: Flags) -> Result<(), CmdError> {
+        match slots {
+            [] => Ok(()),
+            [slot] if self.node.served.contains(*slot) => Ok(()),
+            [slot] => self.route(*slot, flags),
+            _ if self.view.live.settings.cluster_enabled => {
+                Err(CmdError::text(slotward_cluster::CROSS_SLOT))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The routing of queued commands, under the locks of their slots.
+    pub(crate) fn route_held(&self, slots: &[Slot], writes: bool) -> Result<(), CmdError> {
+        self.route_all(slots, if writes { Flags::WRITE } else { Flags::READ })
+    }
+
+    /// Why a command with these flags is refused at the moment, if it is.
+    pub(crate) fn refusal(&self, flags: Flags) -> Option<&'static str> {
+        self.view.refusal(flags)
+    }
+
+    /// Queues a command of a transaction, after the tests that it would have to pass now.
+    fn enqueue(
+        &mut self,
+        id: CommandId,
+        hot: &Hot,
+        prepared: &Prepared,
+        argv: Args<'_>,
+        slots: &[Slot],
+    ) -> Flow {
+        if matches!(hot.exec, Exec::Container) {
+            return self.container(id, argv);
+        }
+        if hot.flags.has(Flags::NO_MULTI) {
+            let text = "ERR Command not allowed inside a transaction";
+            return self.reject(id, text);
+        }
+        let is_data = matches!(hot.exec, Exec::Data(_));
+        let routed = match prepared.slots {
+            Slots::None => Ok(()),
+            Slots::One(slot) => self.route_all(&[slot], hot.flags),
+            Slots::Many(from, to) => self.route_all(&slots[from as usize..to as usize], hot.flags),
+        };
+        if let Err(error) = routed {
+            return self.reject(id, &error.to_string());
+        }
+        if (is_data || hot.flags.has(Flags::WRITE))
+            && let Some(refusal) = self.view.refusal(hot.flags)
+        {
+            return self.reject(id, refusal);
+        }
+        let transaction = self.conn.transaction.as_mut().expect("MULTI was said");
+        transaction.queue(id, OwnedArgs::from(argv));
+        let start = self.reply.len();
+        self.reply.simple("QUEUED");
+        self.hush(start);
+        Flow::Next
+    }
+
+    #[cold]
+    fn unknown(&mut self, found: Found, argv: Args<'_>) -> Flow {
+        let text = self.node.commands.registry().unknown_text(found, argv).to_string();
+        self.refuse(&text)
+    }
+
+    #[cold]
+    fn container(&mut self, id: CommandId, argv: Args<'_>) -> Flow {
+        if argv.len() < 2 {
+            return self.reject(id, &self.node.commands.registry().arity_text(id).to_string());
+        }
+        self.unknown(Found::UnknownSubcommand(id), argv)
+    }
+
+    /// A command that is known is refused before it was executed.
+    #[cold]
+    pub(crate) fn reject(&mut self, id: CommandId, text: &str) -> Flow {
+        self.worker.stats.command(id.index()).rejected.add(1);
+        self.refuse(text)
+    }
+
+    #[cold]
+    fn refuse(&mut self, text: &str) -> Flow {
+        if let Some(transaction) = &mut self.conn.transaction {
+            transaction.spoil();
+        }
+        let start = self.reply.len();
+        self.worker.stats.on_error(text);
+        self.reply.error(text);
+        self.hush(start);
+        Flow::Next
+    }
+
+    /// Ends a command: its error reply, its statistics, the slow log.
+    #[inline]
+    pub(crate) fn settle(&mut self, id: CommandId, start: usize, outcome: Outcome, argv: Args<'_>) {
+        let stats = &self.worker.stats;
+        let counters = stats.command(id.index());
+        if let Err(error) = outcome {
+            self.reply.truncate(start);
+            let text = error.to_string();
+            stats.on_error(&text);
+            counters.failed.add(1);
+            self.reply.error(&text);
+        }
+        stats.commands.add(1);
+        counters.calls.add(1);
+        let now = Ticks::now();
+        let ticks = now.since(*self.last);
+        counters.ticks.add(ticks);
+        *self.last = now;
+        if self.view.live.slow_ticks.is_some_and(|slow| ticks >= slow) {
+            self.on_slow(id, ticks, argv);
+        }
+        self.hush(start);
+    }
+
+    #[cold]
+    fn on_slow(&mut self, id: CommandId, ticks: u64, argv: Args<'_>) {
+        if self.node.commands.hot(id).flags.has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let name = self.conn.client.names.lock().name.clone();
+        let entries_max = self.view.live.settings.slowlog_max_len;
+        self.node.slow_log.enter(
+            usize::try_from(entries_max).unwrap_or(usize::MAX),
+            self.view.now.0 / 1000,
+            clock::ticks_to_micros(ticks),
+            argv,
+            &self.conn.client.address,
+            &name,
+        );
+    }
+
+    /// Takes back a reply that the client does not want (`CLIENT REPLY OFF|SKIP`).
+    #[inline]
+    fn hush(&mut self, start: usize) {
+        if self.conn.replies != Replies::On {
+            self.hush_cold(start);
+        }
+    }
+
+    #[cold]
+    fn hush_cold(&mut self, start: usize) {
+        match self.conn.replies {
+            Replies::On => {}
+            Replies::Off => self.reply.truncate(start),
+            // `CLIENT REPLY SKIP` itself is not answered, nor is the command after it.
+            Replies::SkipNext => {
+                self.reply.truncate(start);
+                self.conn.replies = Replies::Skip;
+            }
+            Replies::Skip => {
+                self.reply.truncate(start);
+                self.conn.replies = Replies::On;
+            }
+        }
+    }
+
+    /// Runs one queued command of a transaction whose slots are all held.
+    pub(crate) fn run_queued(
+        &mut self,
+        id: CommandId,
+        argv: Args<'_>,
+        locked: &mut Locked<'static>,
+    ) {
+        let hot = *self.node.commands.hot(id);
+        let start = self.reply.len();
+        match hot.exec {
+            Exec::Data(run) => {
+                let data = DataCall { id, flags: hot.flags, run, argv, key: None, slot: None };
+                let outcome = self.call_and_propagate(&data, locked);
+                self.settle_quietly(id, start, outcome, argv);
+            }
+            Exec::Node(Handler::Now(run) | Handler::Whole(run)) => {
+                self.effects.clear();
+                let outcome = run(&mut self.node_call(argv, Some(locked)));
+                self.settle_queued_node(id, start, outcome, argv);
+            }
+            Exec::Node(Handler::Later(run)) => {
+                self.effects.clear();
+                let outcome = {
+                    let mut call = self.node_call(argv, Some(locked));
+                    crate::aside::at_once(run(&mut call))
+                };
+                self.settle_queued_node(id, start, outcome, argv);
+            }
+            Exec::Container => unreachable!("a container is not queued"),
+        }
+    }
+
+    fn settle_queued_node(
+        &mut self,
+        id: CommandId,
+        start: usize,
+        outcome: Outcome,
+        argv: Args<'_>,
+    ) {
+        if outcome.is_ok() && (self.effects.changes() > 0 || self.effects.rewritten().is_some()) {
+            self.propagate(None, argv, &[]);
+        }
+        self.settle_quietly(id, start, outcome, argv);
+    }
+
+    /// Like [`Turn::settle`]; the reply is part of `EXEC`'s and stays.
+    fn settle_quietly(&mut self, id: CommandId, start: usize, outcome: Outcome, argv: Args<'_>) {
+        let replies = std::mem::replace(&mut self.conn.replies, Replies::On);
+        self.settle(id, start, outcome, argv);
+        self.conn.replies = replies;
+    }
+}
+
+/// Locks all these slots (ascending) if none is taken.
+pub(crate) fn try_lock_all(keyspace: &'static Keyspace, slots: &[Slot]) -> Option<Locked<'static>> {
+    let mut locked = Locked::new();
+    for slot in slots {
+        locked.push(keyspace.try_lock(*slot)?);
+    }
+    Some(locked)
+}
+
+/// The slots of a prepared command, in ascending order.
+pub(crate) fn slots_of<'a>(prepared: &'a Prepared, slots: &'a [Slot]) -> &'a [Slot] {
+    match &prepared.slots {
+        Slots::None => &[],
+        Slots::One(slot) => std::slice::from_ref(slot),
+        Slots::Many(from, to) => &slots[*from as usize..*to as usize],
+    }
+}

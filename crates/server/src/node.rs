@@ -1,0 +1,238 @@
+//! The node: everything that its workers, its replication and its control plane share.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use slotward_cluster::SlotMap;
+use slotward_config::Config;
+use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Keyspace};
+use slotward_types::Slot;
+
+use crate::barrier::Barrier;
+use crate::call::CommandTable;
+use crate::client::Clients;
+use crate::clock;
+use crate::control::ControlHandle;
+use crate::garbage::Garbage;
+use crate::live::Live;
+use crate::pause::{Pause, Paused};
+use crate::replication::Replication;
+use crate::shutdown::Shutdown;
+use crate::slowlog::SlowLog;
+use crate::stats::Stats;
+use crate::view::{RoleView, ServedSlots};
+use crate::worker::{Inbox, Job, Worker};
+
+/// A data node. One per process, shared by all its threads.
+pub(crate) struct Node {
+    /// When it started.
+    pub(crate) started_at: Instant,
+    /// Names this run of the process: 40 hexadecimal digits.
+    pub(crate) run_id: String,
+    /// The settings, as `CONFIG` reads and changes them.
+    pub(crate) config: Mutex<Config>,
+    /// The file that the settings came from; empty if there was none.
+    pub(crate) config_file: String,
+    /// The settings, as everybody else reads them.
+    pub(crate) live: ArcSwap<Live>,
+    /// All commands.
+    pub(crate) commands: CommandTable,
+    /// The data.
+    pub(crate) keyspace: &'static Keyspace,
+    /// Drops what takes long to drop.
+    pub(crate) garbage: Garbage,
+    /// Role, epoch and lease.
+    pub(crate) role: RoleView,
+    /// The slots served without further question.
+    pub(crate) served: ServedSlots,
+    /// Who owns which slot.
+    pub(crate) slot_map: ArcSwap<SlotMap>,
+    /// The moment in which nobody executes.
+    pub(crate) barrier: Arc<Barrier>,
+    /// The connections.
+    pub(crate) clients: Clients,
+    /// What is counted.
+    pub(crate) stats: Stats,
+    /// The slow commands.
+    pub(crate) slow_log: SlowLog,
+    /// `CLIENT PAUSE`.
+    pub(crate) pause: Pause,
+    /// The log, the replicas, the master.
+    pub(crate) replication: Replication,
+    /// The control plane, once it runs.
+    pub(crate) control: OnceLock<ControlHandle>,
+    /// The end.
+    pub(crate) shutdown: Shutdown,
+    /// Whether due keys are looked for (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub(crate) active_expiry: AtomicBool,
+    /// When somebody last asked for a snapshot to disk.
+    pub(crate) last_save: AtomicI64,
+    /// Most memory ever seen in use.
+    pub(crate) memory_peak: AtomicU64,
+    workers: OnceLock<Vec<Inbox>>,
+    /// A worker without connections: what must not wait for a client's long command runs there.
+    applier: OnceLock<Inbox>,
+    seed: u64,
+}
+
+/// What a node is made of that differs from process to process.
+pub(crate) struct Origin {
+    /// The settings.
+    pub(crate) config: Config,
+    /// The file they came from.
+    pub(crate) config_file: String,
+    /// How many workers there will be.
+    pub(crate) workers: usize,
+    /// Random bits: for hashing, for ids.
+    pub(crate) seed: [u64; 4],
+    /// Who owns which slot at the start.
+    pub(crate) slot_map: SlotMap,
+}
+
+impl Node {
+    /// A node that serves nobody yet.
+    pub(crate) fn new(origin: Origin) -> anyhow::Result<Arc<Node>> {
+        let settings = origin.config.settings().clone();
+        let commands = CommandTable::new();
+        let managed = !settings.sentinels.is_empty();
+        let databases = if settings.cluster_enabled { 1 } else { settings.databases };
+        let seed = origin.seed;
+        let node = Node {
+            started_at: Instant::now(),
+            run_id: format!("{:016x}{:016x}{:08x}", seed[0], seed[1], seed[2] as u32),
+            live: ArcSwap::from_pointee(Live::new(settings.clone())),
+            config: Mutex::new(origin.config),
+            config_file: origin.config_file,
+            // There is one node in a process, and its data live as long as the process does.
+            keyspace: Box::leak(Box::new(Keyspace::new(u16::try_from(databases)?, seed[3]))),
+            garbage: Garbage::start()?,
+            role: RoleView::new(managed),
+            served: ServedSlots::new(!settings.cluster_enabled),
+            slot_map: ArcSwap::from_pointee(origin.slot_map),
+            barrier: Arc::default(),
+            clients: Clients::default(),
+            stats: Stats::new(origin.workers + 1, commands.registry().len()),
+            commands,
+            slow_log: SlowLog::default(),
+            pause: Pause::default(),
+            replication: Replication::new(&settings),
+            control: OnceLock::new(),
+            shutdown: Shutdown::default(),
+            active_expiry: AtomicBool::new(true),
+            last_save: AtomicI64::new(clock::unix_now().0 / 1000),
+            memory_peak: AtomicU64::new(0),
+            workers: OnceLock::new(),
+            applier: OnceLock::new(),
+            seed: seed[2].rotate_left(17) ^ seed[3],
+        };
+        Ok(Arc::new(node))
+    }
+
+    /// Makes the workers known to those who send them work.
+    pub(crate) fn set_workers(&self, inboxes: Vec<Inbox>, applier: Inbox) {
+        assert!(self.workers.set(inboxes).is_ok(), "the workers start once");
+        assert!(self.applier.set(applier).is_ok(), "the workers start once");
+    }
+
+    /// How many workers there are.
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.get().map_or(0, Vec::len)
+    }
+
+    /// Sends work to the worker whose turn it is, by number.
+    pub(crate) fn send(&self, turn: usize, job: Job) {
+        let workers = self.workers.get().expect("the workers have started");
+        // A worker's inbox closes at the shutdown; what comes then is not served any more.
+        let _closed = workers[turn % workers.len()].send(job);
+    }
+
+    /// Runs a task on a worker's thread, until it ends or the node does.
+    pub(crate) fn spawn_on<F, T>(&self, worker: usize, task: T)
+    where
+        T: FnOnce(Rc<Worker>) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let boxed = move |worker: Rc<Worker>| -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(task(worker))
+        };
+        self.send(worker, Job::Run(Box::new(boxed)));
+    }
+
+    /// Runs a task on the thread that serves no connections, until it ends or the node does.
+    pub(crate) fn spawn_on_applier<F, T>(&self, task: T)
+    where
+        T: FnOnce(Rc<Worker>) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let boxed = move |worker: Rc<Worker>| -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(task(worker))
+        };
+        let applier = self.applier.get().expect("the workers have started");
+        // Its inbox closes at the shutdown; what comes then is not done any more.
+        let _closed = applier.send(Job::Run(Box::new(boxed)));
+    }
+
+    /// The seed of a worker's randomness.
+    pub(crate) fn seed_for(&self, worker: usize) -> u64 {
+        self.seed.wrapping_add((worker as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// What becomes of keys whose time has come: a master removes them, a replica hides them until
+    /// its master has them removed. While writes are paused nothing is removed either.
+    #[inline]
+    pub(crate) fn expiry_policy(&self) -> ExpiryPolicy {
+        if self.role.load().is_master() && self.pause.now() == Paused::Nothing {
+            ExpiryPolicy::Delete
+        } else {
+            ExpiryPolicy::Hide
+        }
+    }
+
+    /// Tells the replicas of keys that were removed because their time had come. To be called
+    /// while the slots are still held.
+    pub(crate) fn propagate_expired(&self, db: &mut Db<'_>) -> usize {
+        let expired = db.take_expired();
+        if expired.is_empty() {
+            return 0;
+        }
+        for (index, key) in &expired {
+            self.propagate_one(slotward_types::slot_of(key), *index, &[b"DEL", key]);
+        }
+        expired.len()
+    }
+
+    /// Appends one command of our own making to the log, about keys of one slot.
+    pub(crate) fn propagate_one(&self, slot: Slot, db: DbIndex, words: &[&[u8]]) {
+        if self.replication.wants_writes() {
+            let owned: slotward_resp::OwnedArgs = words.iter().copied().collect();
+            self.replication.append(Some(slot), &[(db, owned.as_args())]);
+        }
+    }
+
+    /// Publishes the settings after a change.
+    pub(crate) fn publish_settings(&self, config: &Config) {
+        self.live.store(Arc::new(Live::new(config.settings().clone())));
+        self.replication.on_settings(config.settings());
+    }
+
+    /// Whether the node is part of a cluster.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.live.load().settings.cluster_enabled
+    }
+
+    /// How long the node has been running.
+    pub(crate) fn uptime_seconds(&self) -> u64 {
+        self.started_at.elapsed().as_secs()
+    }
+
+    /// Notes how much memory is in use.
+    pub(crate) fn note_memory(&self, used: u64) -> u64 {
+        self.memory_peak.fetch_max(used, Ordering::Relaxed).max(used)
+    }
+}
