@@ -1,0 +1,64 @@
+# What people and CI call. `make up` and `make test` set up a bare Debian machine that has Rust,
+# Python 3 and root; elsewhere they use what is there and say what is missing.
+
+SLOTWARD := target/release/slotward
+export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
+
+.PHONY: up down status test tests-only bench failover fmt fix docs tidy clean help
+
+help:
+	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
+	@echo "make down      stop it"
+	@echo "make status    show it"
+	@echo "make test      every check and test"
+	@echo "make bench     CPU per command beside Redis and Valkey"
+	@echo "make failover  20 rounds of killing a master under writes"
+	@echo "make fix       format, apply suggestions, write generated pages again"
+
+up: $(SLOTWARD)-built
+	@$(SLOTWARD) cluster up
+
+down:
+	@if [ -x $(SLOTWARD) ]; then $(SLOTWARD) cluster down; else echo "Nothing was built."; fi
+
+status:
+	@$(SLOTWARD) cluster status
+
+# Cargo knows better than make whether something has changed.
+.PHONY: $(SLOTWARD)-built
+$(SLOTWARD)-built:
+	@scripts/install.sh build
+	cargo build --release --locked -p slotward
+
+test:
+	@scripts/install.sh build test
+	cargo xtask ci
+
+# The process tests alone, on the binary that is there: `make tests-only T=tests/test_single.py`.
+tests-only:
+	.venv/bin/python -m pytest $(or $(T),tests)
+
+bench:
+	@scripts/install.sh build test bench
+	cargo build --profile bench --locked -p slotward
+	@cp $(SLOTWARD) target/slotward-bench
+	.venv/bin/python bench/cpu.py $(ARGS)
+
+failover: $(SLOTWARD)-built
+	@scripts/install.sh test
+	.venv/bin/python bench/failover.py $(ARGS)
+
+fmt:
+	cargo fmt --all
+
+fix:
+	cargo xtask fix
+
+docs:
+	cargo xtask docs
+
+tidy:
+	cargo xtask tidy
+
+clean:
+	rm -rf target .venv tests/node/node_modules
