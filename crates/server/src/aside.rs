@@ -12,7 +12,7 @@ use crate::barrier::Inside;
 use crate::call::{Exec, Handler, Later, Outcome};
 use crate::client::mark;
 use crate::connection::{Batch, End};
-use crate::execute::{Flow, Wait, slots_of};
+use crate::execute::{Flow, View, Wait, slots_of};
 use crate::stream::Stream;
 use crate::transaction;
 
@@ -94,6 +94,14 @@ async fn node_command(batch: &mut Batch<'_>, buffer: &[u8], index: usize, id: Co
             let mut turn = batch.turn();
             node.barrier
                 .run(|| {
+                    // The role may have changed while the barrier was waited for.
+                    let flags = node.commands.hot(id).flags;
+                    if turn.node.role.load() != turn.view.word
+                        && let Some(refusal) = View::new(&node).refusal(flags)
+                    {
+                        turn.reject(id, refusal);
+                        return;
+                    }
                     let outcome = run(&mut turn.node_call(argv, None));
                     turn.settle_node(id, start, outcome, argv);
                 })

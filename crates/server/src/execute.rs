@@ -245,8 +245,9 @@ impl View {
         }
     }
 
+    /// Why a command with these flags may not be executed, if it may not.
     #[inline]
-    fn refusal(&self, flags: Flags) -> Option<&'static str> {
+    pub(crate) fn refusal(&self, flags: Flags) -> Option<&'static str> {
         if flags.has(Flags::WRITE) {
             if self.write_refusal.is_some() {
                 return self.write_refusal;

@@ -11,7 +11,7 @@ use slotward_types::Slot;
 use crate::call::{Exec, Handler};
 use crate::client::mark;
 use crate::connection::{Batch, End, Watched};
-use crate::execute::try_lock_all;
+use crate::execute::{View, try_lock_all};
 use crate::node::Node;
 
 /// What has been queued since `MULTI`.
@@ -123,6 +123,15 @@ fn run(
     needs: &Needs,
     locked: &mut Locked<'static>,
 ) {
+    if batch.worker.node.role.load() != batch.view.word {
+        // The role changed while the slots were waited for. What was executed before, in the old
+        // role, may not be answered in the new one.
+        if batch.view.word.is_managed() {
+            batch.conn.client.kill();
+            return;
+        }
+        batch.view = View::new(&batch.worker.node);
+    }
     notice_expired(batch, watched, locked);
     let mut turn = batch.turn();
     if watched.iter().any(|watched| watched.watch.is_dirty()) {
