@@ -58,11 +58,11 @@ _next_port = random.randrange(11000, 19000)
 
 
 def free_port():
-    """A port that is free, as is the one 10000 above it (gRPC of a sentinel, bus of a cluster)."""
+    """A port that is free, as is the one 1000 above it (gRPC of a sentinel)."""
     global _next_port
     while True:
         _next_port = _next_port + 1 if _next_port < 21000 else 11000
-        if _is_free(_next_port) and _is_free(_next_port + 10000):
+        if _is_free(_next_port) and _is_free(_next_port + 1000):
             return _next_port
 
 

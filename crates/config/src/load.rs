@@ -259,7 +259,7 @@ mod tests {
             (settings.port, settings.maxclients, settings.hz, settings.timeout),
             (3, 2, 50, 7)
         );
-        assert_eq!(settings.sentinels[0].grpc_port, 10_001);
+        assert_eq!(settings.sentinels[0].grpc_port, 1_001);
         assert!(config.is_explicit("port") && !config.is_explicit("databases"));
     }
 

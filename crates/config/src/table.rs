@@ -444,7 +444,7 @@ settings! {
     peers: Vec<SentinelAddress> = "peers", "" => row(Words).at_start();
     /// (Sentinel) address by which nodes, clients and other sentinels reach this one.
     sentinel_announce_ip: String = "sentinel-announce-ip", "" => row(Text).at_start();
-    /// (Sentinel) its gRPC port; 0 is `port` + 10000.
+    /// (Sentinel) its gRPC port; 0 is `port` + 1000.
     grpc_port: u16 = "grpc-port", "0" => row(PORT).at_start();
     /// Name of this node's shard outside a cluster.
     shard_name: String = "shard-name", "mymaster" => row(Name).at_start();

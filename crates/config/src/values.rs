@@ -190,12 +190,14 @@ pub struct SentinelAddress {
     pub host: String,
     /// The port that speaks RESP.
     pub port: u16,
-    /// The port that speaks gRPC: `port` + 10000 unless written `host:port@grpcport`.
+    /// The port that speaks gRPC: `port` + 1000 unless written `host:port@grpcport`.
     pub grpc_port: u16,
 }
 
-/// What a sentinel's RESP port is raised by to give its gRPC port.
-pub const GRPC_PORT_OFFSET: u16 = 10_000;
+/// What a sentinel's RESP port is raised by to give its gRPC port. From 26379 it stays below the
+/// ports that Linux hands out to outgoing connections (32768 and up): one of those, even a peer's
+/// attempt to reach this very port, could otherwise take it before the sentinel starts.
+pub const GRPC_PORT_OFFSET: u16 = 1_000;
 
 impl fmt::Display for SentinelAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -410,13 +412,13 @@ mod tests {
     #[test]
     fn sentinels_have_a_grpc_port() {
         for (text, want) in [
-            ("127.0.0.1:26379", Some(("127.0.0.1", 26379, 36379))),
+            ("127.0.0.1:26379", Some(("127.0.0.1", 26379, 27379))),
             ("s1:26379@5000", Some(("s1", 26379, 5000))),
-            ("[::1]:26379", Some(("::1", 26379, 36379))),
+            ("[::1]:26379", Some(("::1", 26379, 27379))),
             ("s1", None),
             (":1", None),
             ("s1:0", None),
-            ("s1:60000", None),
+            ("s1:65000", None),
             ("s1:60000@600", Some(("s1", 60000, 600))),
         ] {
             let got = SentinelAddress::parse(text).ok();

@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use slotward_cluster::{InvalidTiming, Timing};
 
-/// What is added to a sentinel's RESP port to get its gRPC port, unless that is told.
-const GRPC_PORT_OFFSET: u16 = 10_000;
+/// What is added to a sentinel's RESP port to get its gRPC port, unless that is told: from 26379 it
+/// stays below the ports that Linux hands out to outgoing connections.
+const GRPC_PORT_OFFSET: u16 = 1_000;
 
 /// Where a sentinel is reached: `host:port` or `host:port@grpcport`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +81,7 @@ pub struct SentinelConfig {
     pub bind: Vec<IpAddr>,
     /// The port to speak RESP on.
     pub port: u16,
-    /// The port to speak gRPC on; the RESP port plus 10000 if not told.
+    /// The port to speak gRPC on; the RESP port plus 1000 if not told.
     pub grpc_port: Option<u16>,
     /// Where the log, the snapshots and the id are kept. Made if it does not exist.
     pub dir: PathBuf,
@@ -220,12 +221,12 @@ mod tests {
     #[test]
     fn addresses() {
         for (why, text, want) in [
-            ("the usual", "10.0.0.1:26379", Some(("10.0.0.1", 26_379, 36_379))),
+            ("the usual", "10.0.0.1:26379", Some(("10.0.0.1", 26_379, 27_379))),
             ("its own gRPC port", "a.b:1@2", Some(("a.b", 1, 2))),
-            ("IPv6", "[::1]:7", Some(("[::1]", 7, 10_007))),
+            ("IPv6", "[::1]:7", Some(("[::1]", 7, 1_007))),
             ("no port", "10.0.0.1", None),
             ("no host", ":7", None),
-            ("no room for the gRPC port", "h:60000", None),
+            ("no room for the gRPC port", "h:65000", None),
             ("two words", "a b:7", None),
         ] {
             let address = text.parse::<SentinelAddress>().ok();

@@ -112,12 +112,15 @@ impl Layout {
         let nodes = u32::from(self.port)..u32::from(self.port) + self.node_count();
         let sentinels = u32::from(self.sentinel_port)
             ..u32::from(self.sentinel_port) + u32::from(self.sentinels);
-        let top = nodes.end.max(sentinels.end + u32::from(slotward_config::GRPC_PORT_OFFSET));
-        anyhow::ensure!(top <= 65_536, "these ports go beyond 65535");
-        anyhow::ensure!(
-            nodes.end <= sentinels.start || sentinels.end <= nodes.start,
-            "the ports of the nodes ({nodes:?}) and of the sentinels ({sentinels:?}) overlap"
-        );
+        let offset = u32::from(slotward_config::GRPC_PORT_OFFSET);
+        let grpc = sentinels.start + offset..sentinels.end + offset;
+        anyhow::ensure!(nodes.end.max(grpc.end) <= 65_536, "these ports go beyond 65535");
+        for (whose, ports) in [("the sentinels", sentinels), ("the sentinels' gRPC", grpc)] {
+            anyhow::ensure!(
+                nodes.end <= ports.start || ports.end <= nodes.start,
+                "the ports of the nodes ({nodes:?}) and of {whose} ({ports:?}) overlap"
+            );
+        }
         Ok(())
     }
 
