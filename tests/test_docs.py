@@ -1,4 +1,5 @@
-"""docs/commands.md is what a node says about its commands; `UPDATE=1` writes it again."""
+"""docs/commands.md is what a node says about its commands; `UPDATE=1` writes it again. The page of
+compatibility names what the comparison with real servers passes over."""
 
 import os
 
@@ -83,3 +84,9 @@ def test_the_page_of_commands_is_fresh(shared_node):
     if os.environ.get("UPDATE"):
         PAGE.write_text(page)
     assert PAGE.exists() and PAGE.read_text() == page, "run `cargo xtask docs`"
+
+
+def test_every_explained_difference_is_on_the_page_of_compatibility():
+    from conformance import EXPLAINED
+    page = (ROOT / "docs/compatibility.md").read_text()
+    assert [why for *_, why in EXPLAINED if f"- {why}\n" not in page] == []

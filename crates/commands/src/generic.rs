@@ -322,7 +322,7 @@ fn copy(call: &mut Call<'_>) -> Result<(), CmdError> {
         }
         index += 1;
     }
-    if call.settings.cluster_enabled && target_db != DbIndex(0) {
+    if call.settings.is_cluster_of_one_database() && target_db != DbIndex(0) {
         return Err(CmdError::text(
             "ERR Copying to another database is not allowed in cluster mode",
         ));
@@ -358,7 +358,7 @@ fn copy_to(
 }
 
 fn move_(call: &mut Call<'_>) -> Result<(), CmdError> {
-    if call.settings.cluster_enabled {
+    if call.settings.is_cluster_of_one_database() {
         return Err(CmdError::text("ERR MOVE is not allowed in cluster mode"));
     }
     let source_db = call.db.index();

@@ -279,6 +279,9 @@ pub fn command_getkeys(
     registry
         .keys_of(id, argv, &mut keys)
         .map_err(|error| CmdError::Other(error.to_string().into()))?;
+    if keys.is_empty() {
+        return Err(CmdError::text("ERR Invalid arguments specified for command"));
+    }
     reply.array(keys.len());
     keys.iter().for_each(|index| reply.bulk(&argv[*index]));
     Ok(())

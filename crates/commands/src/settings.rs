@@ -15,10 +15,17 @@ pub struct DataSettings {
     pub notify: EventClass,
     /// How many databases there are.
     pub databases: u16,
-    /// Whether the node is part of a cluster, where only database 0 exists.
+    /// Whether the node is part of a cluster.
     pub cluster_enabled: bool,
     /// Whether the eviction policy counts accesses (an `…-lfu` policy).
     pub counts_accesses: bool,
+}
+
+impl DataSettings {
+    /// Whether there is only database 0 because the node is part of a cluster.
+    pub fn is_cluster_of_one_database(&self) -> bool {
+        self.cluster_enabled && self.databases == 1
+    }
 }
 
 impl Default for DataSettings {

@@ -110,6 +110,8 @@ settings! {
         "local1", "local2", "local3", "local4", "local5", "local6", "local7"])).at_start().stored();
     /// Databases that `SELECT` can choose from.
     databases: u32 = "databases", "16" => row(Int(1, 1024)).at_start();
+    /// The same in cluster mode.
+    cluster_databases: u32 = "cluster-databases", "1" => row(Int(1, 1024)).at_start();
     /// Print a logo even where nobody looks.
     always_show_logo: bool = "always-show-logo", "no" => row(Bool).at_start().stored();
     /// Write the state into the process title.

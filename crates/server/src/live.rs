@@ -68,7 +68,7 @@ fn data_settings(settings: &Settings) -> DataSettings {
         string_bytes_max: bytes(settings.proto_max_bulk_len),
         // Nobody can subscribe yet, so events would be collected for nothing.
         notify: EventClass::NONE,
-        databases: u16::try_from(settings.databases).unwrap_or(u16::MAX),
+        databases: u16::try_from(settings.database_count()).unwrap_or(u16::MAX),
         cluster_enabled: settings.cluster_enabled,
         counts_accesses: settings.maxmemory_policy.ends_with("lfu"),
     }

@@ -101,7 +101,6 @@ impl Node {
         let settings = origin.config.settings().clone();
         let commands = CommandTable::new();
         let managed = !settings.sentinels.is_empty();
-        let databases = if settings.cluster_enabled { 1 } else { settings.databases };
         let seed = origin.seed;
         let node = Node {
             started_at: Instant::now(),
@@ -110,7 +109,10 @@ impl Node {
             config: Mutex::new(origin.config),
             config_file: origin.config_file,
             // There is one node in a process, and its data live as long as the process does.
-            keyspace: Box::leak(Box::new(Keyspace::new(u16::try_from(databases)?, seed[3]))),
+            keyspace: Box::leak(Box::new(Keyspace::new(
+                u16::try_from(settings.database_count())?,
+                seed[3],
+            ))),
             garbage: Garbage::start()?,
             role: RoleView::new(managed),
             served: ServedSlots::new(!settings.cluster_enabled),

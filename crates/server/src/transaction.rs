@@ -46,7 +46,9 @@ const ABORTED: &str = "EXECABORT Transaction discarded because of previous error
 
 /// What a transaction needs before it can run.
 struct Needs {
-    /// The slots of its keys, ascending.
+    /// The slots of its keys, ascending: what the cluster must have given to this node.
+    routed: Vec<Slot>,
+    /// These and the slots of the watched keys, ascending: what is held.
     slots: Vec<Slot>,
     /// Whether one of its commands is about more than its keys.
     whole: bool,
@@ -95,7 +97,8 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
 
 fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
     let registry = node.commands.registry();
-    let mut needs = Needs { slots: Vec::new(), whole: false, flags: Flags::NONE };
+    let mut needs =
+        Needs { routed: Vec::new(), slots: Vec::new(), whole: false, flags: Flags::NONE };
     let mut indexes = Vec::new();
     for (id, args) in &transaction.queue {
         let argv = args.as_args();
@@ -103,15 +106,18 @@ fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
         // Arguments that name no keys as they should make the command fail when its turn comes.
         if registry.keys_of(*id, argv, &mut indexes).is_ok() {
             let slots = indexes.iter().map(|index| slotward_types::slot_of(&argv[*index]));
-            needs.slots.extend(slots);
+            needs.routed.extend(slots);
         }
         let hot = node.commands.hot(*id);
         needs.flags = needs.flags.and(hot.flags);
         needs.whole |= matches!(hot.exec, Exec::Node(Handler::Whole(_) | Handler::Later(_)));
     }
-    needs.slots.extend(watched.iter().map(|watched| slotward_types::slot_of(&watched.key)));
-    needs.slots.sort_unstable();
-    needs.slots.dedup();
+    let watched = watched.iter().map(|watched| slotward_types::slot_of(&watched.key));
+    needs.slots = needs.routed.iter().copied().chain(watched).collect();
+    for slots in [&mut needs.routed, &mut needs.slots] {
+        slots.sort_unstable();
+        slots.dedup();
+    }
     needs
 }
 
@@ -143,7 +149,7 @@ fn run(
     let refusal = touches_data.then(|| turn.refusal(needs.flags)).flatten();
     let refused = refusal
         .map(|text| format!("EXECABORT Transaction discarded because of: {text}"))
-        .or_else(|| turn.route_held(&needs.slots, is_write).err().map(|error| error.to_string()));
+        .or_else(|| turn.route_held(&needs.routed, is_write).err().map(|error| error.to_string()));
     if let Some(text) = refused {
         turn.worker.stats.on_error(&text);
         turn.reply.error(&text);

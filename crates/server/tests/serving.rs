@@ -167,7 +167,7 @@ fn the_plain_things_work() {
             ("DBSIZE", "0"),
             ("RANDOMKEY", "nil"),
             ("SELECT 16", "-ERR DB index is out of range"),
-            ("SELECT x", "-ERR invalid DB index"),
+            ("SELECT x", "-ERR value is not an integer or out of range"),
             ("NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' "),
             ("CLIENT NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP."),
             ("CLIENT SETNAME me", "OK"),

@@ -3,7 +3,6 @@
 
 use slotward_cluster::{Seen, SlotMap};
 use slotward_commands::{Arg, CmdError, Command, Flags, Group};
-use slotward_keyspace::DbIndex;
 use slotward_types::{NodeId, Slot, slot_of};
 
 use super::{ANYTIME, container, row};
@@ -392,7 +391,7 @@ fn countkeysinslot<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
     Box::pin(async move {
         needs_cluster(call)?;
         let slot = slot(call, 2).map_err(|_| CmdError::text("ERR Invalid slot"))?;
-        let count = call.in_slot(slot, DbIndex(0), |view, _| view.slot_len(slot)).await;
+        let count = call.in_slot(slot, call.conn.db, |view, _| view.slot_len(slot)).await;
         call.reply.integer(count as i64);
         Ok(())
     })
@@ -405,7 +404,7 @@ fn getkeysinslot<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
         let slot = slot(call, 2).map_err(|_| invalid())?;
         let max = usize::try_from(call.int(3)?).map_err(|_| invalid())?;
         let keys = call
-            .in_slot(slot, DbIndex(0), |view, _| {
+            .in_slot(slot, call.conn.db, |view, _| {
                 let mut keys: Vec<Vec<u8>> = Vec::new();
                 let mut cursor = 0;
                 while keys.len() < max {

@@ -142,8 +142,8 @@ fn reset(call: &mut NodeCall<'_>) -> Outcome {
 }
 
 fn select(call: &mut NodeCall<'_>) -> Outcome {
-    let is_zero = slotward_commands::parse_integer(&call.argv[1]) == Some(0);
-    if call.live.settings.cluster_enabled && !is_zero {
+    let number = slotward_commands::parse_integer(&call.argv[1]).ok_or(CmdError::NotAnInteger)?;
+    if call.live.data.is_cluster_of_one_database() && number != 0 {
         return Err(CmdError::text("ERR SELECT is not allowed in cluster mode"));
     }
     call.conn.db = db_index(call, 1)?;

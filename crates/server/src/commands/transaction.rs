@@ -50,7 +50,14 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
         Handler::Later(watch),
     ),
     NodeCommand::new(
-        row("unwatch", 1, FLAGS, Group::Transactions, "2.2.0", "Forgets the watched keys."),
+        row(
+            "unwatch",
+            1,
+            FLAGS.without(Flags::NOT_QUEUED),
+            Group::Transactions,
+            "2.2.0",
+            "Forgets the watched keys.",
+        ),
         Handler::Now(unwatch),
     ),
 ];
