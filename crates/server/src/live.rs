@@ -48,6 +48,11 @@ impl Live {
     }
 }
 
+/// How many databases there are: `databases`, in cluster mode `cluster-databases`.
+pub(crate) fn database_count(settings: &Settings) -> u32 {
+    if settings.cluster_enabled { settings.cluster_databases } else { settings.databases }
+}
+
 fn bytes(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -68,7 +73,7 @@ fn data_settings(settings: &Settings) -> DataSettings {
         string_bytes_max: bytes(settings.proto_max_bulk_len),
         // Nobody can subscribe yet, so events would be collected for nothing.
         notify: EventClass::NONE,
-        databases: u16::try_from(settings.database_count()).unwrap_or(u16::MAX),
+        databases: u16::try_from(database_count(settings)).unwrap_or(u16::MAX),
         cluster_enabled: settings.cluster_enabled,
         counts_accesses: settings.maxmemory_policy.ends_with("lfu"),
     }

@@ -20,7 +20,7 @@ use crate::client::Clients;
 use crate::clock;
 use crate::control::ControlHandle;
 use crate::garbage::Garbage;
-use crate::live::Live;
+use crate::live::{Live, database_count};
 use crate::pause::{Pause, Paused};
 use crate::replication::Replication;
 use crate::shutdown::Shutdown;
@@ -110,7 +110,7 @@ impl Node {
             config_file: origin.config_file,
             // There is one node in a process, and its data live as long as the process does.
             keyspace: Box::leak(Box::new(Keyspace::new(
-                u16::try_from(settings.database_count())?,
+                u16::try_from(database_count(&settings))?,
                 seed[3],
             ))),
             garbage: Garbage::start()?,
