@@ -509,7 +509,7 @@ fn store(call: &mut Call<'_>, how: Combine, event: &'static str) -> Result<(), C
     let target = call.key(1);
     let len = result.len();
     if len > 0 {
-        call.db.insert(&target, Value::Set(Box::new(result)), None);
+        call.db.insert(&target, Value::Set(result), None);
         call.effects.changed(1);
         call.notify(EventClass::SET, event, target.bytes);
     } else if call.db.remove(&target) {

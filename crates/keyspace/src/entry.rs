@@ -5,7 +5,7 @@
 //!      1..4  when it was last used, in seconds modulo 2^24
 //!      4..6  length of the key, if it is not long
 //!      6..8  length of the value, if it is inline
-//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | box 8 | buffer 24] key [inline value]
+//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | list 8 | other collection 16 | buffer 24] key [inline value]
 //! ```
 //!
 //! A key of 16 bytes with a string of 32 takes 56 bytes. Everything before the key is aligned to 8.
@@ -59,6 +59,7 @@ const KEY_OFFSETS: [u8; SHAPES] = {
         let payload = match shape as u8 & SHAPE_KIND {
             INLINE => 0,
             BUFFER => size_of::<Vec<u8>>(),
+            HASH | SET | ZSET => size_of::<Hash>(),
             _ => 8,
         };
         offsets[shape] = (payload_offset(shape as u8) + payload) as u8;
@@ -67,8 +68,18 @@ const KEY_OFFSETS: [u8; SHAPES] = {
     offsets
 };
 
+// What lies in an entry by value is small, aligned as entries are, and all of one size.
+const _: () = assert!(
+    size_of::<Hash>() == 16
+        && size_of::<Set>() == 16
+        && size_of::<SortedSet>() == 16
+        && align_of::<Hash>() <= ALIGN
+        && align_of::<Set>() <= ALIGN
+        && align_of::<SortedSet>() <= ALIGN
+);
+
 /// Rounds up to the allocator's class: steps of 8 up to 64, then four for each doubling.
-const fn round_up(bytes: usize) -> usize {
+pub(crate) const fn round_up(bytes: usize) -> usize {
     let step = if bytes <= 64 { 8 } else { 1 << ((bytes - 1).ilog2() - 2) };
     bytes.div_ceil(step) * step
 }
@@ -84,11 +95,11 @@ pub(crate) enum Payload<'a> {
     /// A list.
     List(Box<List>),
     /// A hash.
-    Hash(Box<Hash>),
+    Hash(Hash),
     /// A set.
-    Set(Box<Set>),
+    Set(Set),
     /// A sorted set.
-    ZSet(Box<SortedSet>),
+    ZSet(SortedSet),
 }
 
 impl<'a> Payload<'a> {
@@ -244,9 +255,9 @@ impl<'a> EntryView<'a> {
             })),
             BUFFER => ValueRef::String(Str::Bytes(unsafe { &*self.at::<Vec<u8>>(offset) })),
             LIST => ValueRef::List(unsafe { &*self.at::<Box<List>>(offset) }),
-            HASH => ValueRef::Hash(unsafe { &*self.at::<Box<Hash>>(offset) }),
-            SET => ValueRef::Set(unsafe { &*self.at::<Box<Set>>(offset) }),
-            ZSET => ValueRef::ZSet(unsafe { &*self.at::<Box<SortedSet>>(offset) }),
+            HASH => ValueRef::Hash(unsafe { &*self.at::<Hash>(offset) }),
+            SET => ValueRef::Set(unsafe { &*self.at::<Set>(offset) }),
+            ZSET => ValueRef::ZSet(unsafe { &*self.at::<SortedSet>(offset) }),
             code => unreachable!("an entry of kind {code}"),
         }
     }
@@ -275,9 +286,9 @@ impl<'a> EntryView<'a> {
             }
             ValueRef::String(_) => 0,
             ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
-            ValueRef::Hash(hash) => size_of::<Hash>() + hash.heap_bytes(),
-            ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
-            ValueRef::ZSet(zset) => size_of::<SortedSet>() + zset.heap_bytes(),
+            ValueRef::Hash(hash) => hash.heap_bytes(),
+            ValueRef::Set(set) => set.heap_bytes(),
+            ValueRef::ZSet(zset) => zset.heap_bytes(),
         };
         self.size() + behind
     }
@@ -292,7 +303,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 const _: () = {
     const fn shareable<T: Send + Sync>() {}
-    shareable::<(Vec<u8>, Box<List>, Box<Hash>, Box<Set>, Box<SortedSet>)>();
+    shareable::<(Vec<u8>, Box<List>, Hash, Set, SortedSet)>();
 };
 
 impl Entry {
@@ -377,9 +388,9 @@ impl Entry {
             Payload::Bytes(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes.to_vec()) },
             Payload::Buffer(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes) },
             Payload::List(list) => unsafe { view.at::<Box<List>>(offset).write(list) },
-            Payload::Hash(hash) => unsafe { view.at::<Box<Hash>>(offset).write(hash) },
-            Payload::Set(set) => unsafe { view.at::<Box<Set>>(offset).write(set) },
-            Payload::ZSet(zset) => unsafe { view.at::<Box<SortedSet>>(offset).write(zset) },
+            Payload::Hash(hash) => unsafe { view.at::<Hash>(offset).write(hash) },
+            Payload::Set(set) => unsafe { view.at::<Set>(offset).write(set) },
+            Payload::ZSet(zset) => unsafe { view.at::<SortedSet>(offset).write(zset) },
         }
     }
 
@@ -394,9 +405,9 @@ impl Entry {
         match view.kind_code() {
             BUFFER => Payload::Buffer(unsafe { view.at::<Vec<u8>>(offset).read() }),
             LIST => Payload::List(unsafe { view.at::<Box<List>>(offset).read() }),
-            HASH => Payload::Hash(unsafe { view.at::<Box<Hash>>(offset).read() }),
-            SET => Payload::Set(unsafe { view.at::<Box<Set>>(offset).read() }),
-            ZSET => Payload::ZSet(unsafe { view.at::<Box<SortedSet>>(offset).read() }),
+            HASH => Payload::Hash(unsafe { view.at::<Hash>(offset).read() }),
+            SET => Payload::Set(unsafe { view.at::<Set>(offset).read() }),
+            ZSET => Payload::ZSet(unsafe { view.at::<SortedSet>(offset).read() }),
             _ => match view.value() {
                 ValueRef::String(Str::Int(value)) => Payload::Int(value),
                 ValueRef::String(Str::Bytes(bytes)) => Payload::Bytes(bytes),
@@ -511,19 +522,30 @@ pub(crate) trait Collection: Sized {
     const KIND: Kind;
 
     /// As a payload.
-    fn payload(boxed: Box<Self>) -> Payload<'static>;
+    fn payload(self) -> Payload<'static>;
+
+    /// Where it is, given where its payload is.
+    ///
+    /// # Safety
+    /// `payload` points to the payload of a live entry of this kind.
+    unsafe fn place(payload: NonNull<u8>) -> NonNull<Self>;
 
     /// An empty one.
     fn empty() -> Self;
 }
 
-macro_rules! collection {
+/// A collection that is its own payload.
+macro_rules! by_value {
     ($name:ident, $kind:ident) => {
         impl Collection for $name {
             const KIND: Kind = Kind::$kind;
 
-            fn payload(boxed: Box<Self>) -> Payload<'static> {
-                Payload::$kind(boxed)
+            fn payload(self) -> Payload<'static> {
+                Payload::$kind(self)
+            }
+
+            unsafe fn place(payload: NonNull<u8>) -> NonNull<Self> {
+                payload.cast()
             }
 
             fn empty() -> Self {
@@ -533,10 +555,26 @@ macro_rules! collection {
     };
 }
 
-collection!(List, List);
-collection!(Hash, Hash);
-collection!(Set, Set);
-collection!(SortedSet, ZSet);
+by_value!(Hash, Hash);
+by_value!(Set, Set);
+by_value!(SortedSet, ZSet);
+
+impl Collection for List {
+    const KIND: Kind = Kind::List;
+
+    fn payload(self) -> Payload<'static> {
+        Payload::List(Box::new(self))
+    }
+
+    unsafe fn place(payload: NonNull<u8>) -> NonNull<Self> {
+        // SAFETY: the payload is a box, and a box is a pointer that is never null.
+        unsafe { payload.cast::<NonNull<Self>>().read() }
+    }
+
+    fn empty() -> Self {
+        List::new()
+    }
+}
 
 /// The collection in a live entry, to read or to change. `None` if it holds another kind.
 ///
@@ -549,8 +587,8 @@ pub(crate) unsafe fn collection_at<C: Collection>(raw: u64) -> Option<NonNull<C>
     if view.kind() != C::KIND {
         return None;
     }
-    // SAFETY: this shape has a box there, and a box is a pointer that is never null.
-    Some(unsafe { *view.at::<NonNull<C>>(payload_offset(view.shape())) })
+    // SAFETY: the payload of this kind lies there, within a live allocation.
+    Some(unsafe { C::place(view.at.add(payload_offset(view.shape()))) })
 }
 
 impl Entry {

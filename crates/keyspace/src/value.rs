@@ -273,9 +273,9 @@ impl ValueRef<'_> {
         match *self {
             ValueRef::String(string) => Value::String(string.to_buf()),
             ValueRef::List(list) => Value::List(Box::new(list.clone())),
-            ValueRef::Hash(hash) => Value::Hash(Box::new(hash.clone())),
-            ValueRef::Set(set) => Value::Set(Box::new(set.clone())),
-            ValueRef::ZSet(zset) => Value::ZSet(Box::new(zset.clone())),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
         }
     }
 }
@@ -288,11 +288,11 @@ pub enum Value {
     /// A list.
     List(Box<List>),
     /// A hash.
-    Hash(Box<Hash>),
+    Hash(Hash),
     /// A set.
-    Set(Box<Set>),
+    Set(Set),
     /// A sorted set.
-    ZSet(Box<SortedSet>),
+    ZSet(SortedSet),
 }
 
 impl Value {

@@ -125,22 +125,22 @@ pub(crate) fn read_value<R: Read>(
         | kind::HASH_EXPIRING
         | kind::HASH_EXPIRING_LISTPACK => {
             let hash = read_hash(input, value_kind, limits)?;
-            (!hash.is_empty()).then(|| Value::Hash(Box::new(hash)))
+            (!hash.is_empty()).then(|| Value::Hash(hash))
         }
         kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => {
             let set = read_set(input, value_kind, limits)?;
-            (!set.is_empty()).then(|| Value::Set(Box::new(set)))
+            (!set.is_empty()).then(|| Value::Set(set))
         }
         kind::ZSET | kind::ZSET_TEXT | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
             let zset = read_zset(input, value_kind, limits)?;
-            (!zset.is_empty()).then(|| Value::ZSet(Box::new(zset)))
+            (!zset.is_empty()).then(|| Value::ZSet(zset))
         }
         other => return Err(unsupported(other)),
     })
 }
 
 fn pack(bytes: Vec<u8>) -> Result<Pack, RdbError> {
-    Pack::from_untrusted(bytes).map_err(|_| RdbError::Damaged("a listpack"))
+    Pack::from_untrusted(&bytes).map_err(|_| RdbError::Damaged("a listpack"))
 }
 
 fn read_list<R: Read>(
@@ -252,7 +252,7 @@ fn read_set<R: Read>(
     const DAMAGED: RdbError = RdbError::Damaged("a set");
     match value_kind {
         kind::SET_INTSET => {
-            let ints = IntSet::from_untrusted(input.string()?).map_err(|_| DAMAGED)?;
+            let ints = IntSet::from_untrusted(&input.string()?).map_err(|_| DAMAGED)?;
             Ok(Set::from_ints(ints, limits))
         }
         kind::SET_LISTPACK => {

@@ -129,24 +129,24 @@ fn value() -> impl Strategy<Value = Value> {
             for (index, text) in texts.iter().enumerate() {
                 hash.insert(text, index.to_string().as_bytes(), &limits());
             }
-            Value::Hash(Box::new(hash))
+            Value::Hash(hash)
         }),
         texts().prop_map(|texts| {
             let mut set = Set::new();
             texts.iter().for_each(|text| _ = set.insert(text, &limits()));
-            Value::Set(Box::new(set))
+            Value::Set(set)
         }),
         ints.prop_map(|ints| {
             let mut set = Set::new();
             ints.iter().for_each(|int| _ = set.insert(int.to_string().as_bytes(), &limits()));
-            Value::Set(Box::new(set))
+            Value::Set(set)
         }),
         prop::collection::vec((text(), score), 1..12).prop_map(|members| {
             let mut zset = SortedSet::new();
             for (member, score) in members {
                 zset.insert(&member, score, &limits());
             }
-            Value::ZSet(Box::new(zset))
+            Value::ZSet(zset)
         }),
     ]
 }

@@ -201,7 +201,7 @@ pub(super) fn store(
 ) {
     let len = stored.len();
     if len > 0 {
-        call.db.insert(target, Value::ZSet(Box::new(stored)), None);
+        call.db.insert(target, Value::ZSet(stored), None);
         call.effects.changed(1);
         call.notify(EventClass::ZSET, event, target.bytes);
     } else if call.db.remove(target) {

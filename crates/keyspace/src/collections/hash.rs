@@ -106,7 +106,7 @@ impl Hash {
     /// How many bytes the hash has reserved outside its own struct.
     pub fn heap_bytes(&self) -> usize {
         match &self.body {
-            Body::Pack(pack) => pack.capacity(),
+            Body::Pack(pack) => pack.allocated(),
             Body::Table(table) => table.heap_bytes(),
         }
     }

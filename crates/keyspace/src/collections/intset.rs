@@ -5,6 +5,7 @@
 //! width (4, little endian) | count (4) | numbers, ascending
 //! ```
 
+use super::blob::Blob;
 use super::pack::InvalidPack;
 
 const HEADER: usize = 8;
@@ -12,7 +13,7 @@ const HEADER: usize = 8;
 /// A sorted set of integers, all stored in the width that the widest needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntSet {
-    bytes: Vec<u8>,
+    bytes: Blob,
 }
 
 impl Default for IntSet {
@@ -24,16 +25,14 @@ impl Default for IntSet {
 impl IntSet {
     /// An empty set.
     pub fn new() -> IntSet {
-        let mut bytes = Vec::with_capacity(16);
-        bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
-        IntSet { bytes }
+        IntSet { bytes: Blob::copy_of(&[2, 0, 0, 0, 0, 0, 0, 0]) }
     }
 
     /// The set that these bytes are.
     ///
     /// # Errors
     /// When the width or the length is wrong, or the numbers do not strictly ascend.
-    pub fn from_untrusted(bytes: Vec<u8>) -> Result<IntSet, InvalidPack> {
+    pub fn from_untrusted(bytes: &[u8]) -> Result<IntSet, InvalidPack> {
         if bytes.len() < HEADER {
             return Err(InvalidPack);
         }
@@ -44,7 +43,7 @@ impl IntSet {
         {
             return Err(InvalidPack);
         }
-        let set = IntSet { bytes };
+        let set = IntSet { bytes: Blob::copy_of(bytes) };
         let ascends = (1..count).all(|index| set.at(index - 1) < set.at(index));
         if ascends { Ok(set) } else { Err(InvalidPack) }
     }
@@ -88,11 +87,7 @@ impl IntSet {
         let width = self.width();
         let at = HEADER + index * width;
         let len = self.bytes.len();
-        let room = (len + width).next_multiple_of(16).max((len + width) + (len >> 3));
-        if len + width > self.bytes.capacity() {
-            self.bytes.reserve_exact(room - len);
-        }
-        self.bytes.resize(len + width, 0);
+        self.bytes.resize(len + width);
         self.bytes.copy_within(at..len, at + width);
         self.bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
         self.set_count();
@@ -105,13 +100,14 @@ impl IntSet {
         let width = self.width();
         let at = HEADER + index * width;
         self.bytes.copy_within(at + width.., at);
-        self.bytes.truncate(self.bytes.len() - width);
+        self.bytes.resize(self.bytes.len() - width);
         self.set_count();
         true
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Bytes of its allocation.
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.allocated()
     }
 
     fn set_count(&mut self) {
@@ -154,7 +150,7 @@ impl IntSet {
         for number in self.iter() {
             bytes.extend_from_slice(&number.to_le_bytes()[..width]);
         }
-        self.bytes = bytes;
+        self.bytes = Blob::copy_of(&bytes);
     }
 }
 
@@ -192,7 +188,7 @@ mod tests {
             ("a wrong count", &[2, 0, 0, 0, 2, 0, 0, 0, 1, 0]),
             ("a number twice", &[2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 1, 0]),
         ] {
-            assert_eq!(IntSet::from_untrusted(bytes.to_vec()), Err(InvalidPack), "{why}");
+            assert_eq!(IntSet::from_untrusted(bytes), Err(InvalidPack), "{why}");
         }
     }
 
@@ -211,7 +207,7 @@ mod tests {
                 prop_assert_eq!(set.contains(number), model.contains(&number));
             }
             prop_assert!(set.iter().eq(model.iter().copied()));
-            prop_assert_eq!(IntSet::from_untrusted(set.as_bytes().to_vec()), Ok(set.clone()));
+            prop_assert_eq!(IntSet::from_untrusted(set.as_bytes()), Ok(set.clone()));
         }
     }
 }

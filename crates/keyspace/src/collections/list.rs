@@ -710,7 +710,7 @@ mod tests {
             for node in list.nodes().filter(|node| node.count() > 0) {
                 let mut bytes = Vec::new();
                 node.write_listpack(&mut bytes);
-                copy.append_pack(&Pack::from_untrusted(bytes).unwrap(), &limits);
+                copy.append_pack(&Pack::from_untrusted(&bytes).unwrap(), &limits);
             }
             prop_assert_eq!(&texts(&copy), &model);
         }

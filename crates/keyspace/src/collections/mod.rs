@@ -7,6 +7,7 @@
 //! **Invariant:** a packed form that exists is well formed; what comes from outside is checked by
 //! the `from_untrusted` constructors first.
 
+mod blob;
 mod chunk;
 mod codec;
 mod hash;

@@ -7,6 +7,7 @@
 //! A count of 65535 means "count them". Because the bytes are those of RDB files and of `DUMP`,
 //! saving a small collection is a copy, and loading one is a check.
 
+use super::blob::Blob;
 use super::codec::{self, END};
 use super::item::{Item, Needle};
 
@@ -24,7 +25,7 @@ pub struct InvalidPack;
 /// A packed sequence of elements. Places in it are byte offsets, valid until the next change.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pack {
-    bytes: Vec<u8>,
+    bytes: Blob,
 }
 
 impl Default for Pack {
@@ -42,21 +43,19 @@ impl std::fmt::Debug for Pack {
 impl Pack {
     /// An empty sequence.
     pub fn new() -> Pack {
-        let mut bytes = Vec::with_capacity(16);
-        bytes.extend_from_slice(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]);
-        Pack { bytes }
+        Pack { bytes: Blob::copy_of(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]) }
     }
 
     /// The sequence that these bytes are.
     ///
     /// # Errors
     /// When they are not exactly one well-formed sequence; every element is checked.
-    pub fn from_untrusted(bytes: Vec<u8>) -> Result<Pack, InvalidPack> {
+    pub fn from_untrusted(bytes: &[u8]) -> Result<Pack, InvalidPack> {
         if bytes.len() < HEADER + 1 || bytes.len() > PACK_BYTES_MAX || bytes[bytes.len() - 1] != END
         {
             return Err(InvalidPack);
         }
-        let pack = Pack { bytes };
+        let pack = Pack { bytes: Blob::copy_of(bytes) };
         let total = u32::from_le_bytes(pack.bytes[..4].try_into().expect("four bytes"));
         if total as usize != pack.bytes.len() {
             return Err(InvalidPack);
@@ -98,9 +97,9 @@ impl Pack {
         PackIter { bytes: &self.bytes, front: HEADER, back: self.end() }
     }
 
-    /// The memory the sequence has reserved.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Bytes of its allocation.
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.allocated()
     }
 
     /// Where the first element begins, or [`Pack::end`] if there is none.
@@ -195,11 +194,12 @@ impl Pack {
         let len = self.bytes.len();
         let count = self.header_count();
         if new > old {
-            grow(&mut self.bytes, new - old);
-            self.bytes.resize(len + new - old, 0);
+            self.bytes.resize(len + new - old);
         }
         self.bytes.copy_within(at + old..len, at + new);
-        self.bytes.truncate(len + new - old);
+        if new < old {
+            self.bytes.resize(len + new - old);
+        }
         let mut to = at;
         for item in items {
             let width = codec::encoded_len(*item);
@@ -227,16 +227,6 @@ impl Pack {
     #[inline]
     fn header_count(&self) -> u16 {
         u16::from_le_bytes([self.bytes[4], self.bytes[5]])
-    }
-}
-
-/// Reserves room for `more` bytes: exactly, to the allocator's step, while small, so that a small
-/// collection wastes nothing; by an eighth when larger, so that appending is not quadratic.
-fn grow(bytes: &mut Vec<u8>, more: usize) {
-    let need = bytes.len() + more;
-    if need > bytes.capacity() {
-        let room = if need <= 256 { need.next_multiple_of(16) } else { need + need / 8 };
-        bytes.reserve_exact(room - bytes.len());
     }
 }
 
@@ -300,10 +290,10 @@ mod tests {
     #[test]
     fn bytes_from_outside_are_refused_when_they_lie() {
         let good = pack_of(&["hello", "12", "world"]).as_bytes().to_vec();
-        assert!(Pack::from_untrusted(good.clone()).is_ok());
+        assert!(Pack::from_untrusted(&good).is_ok());
         let mut unknown = good.clone();
         unknown[4..6].copy_from_slice(&[0xff, 0xff]);
-        assert_eq!(Pack::from_untrusted(unknown).map(|pack| pack.len()), Ok(3), "count them");
+        assert_eq!(Pack::from_untrusted(&unknown).map(|pack| pack.len()), Ok(3), "count them");
         for (why, at, byte) in [
             ("total too small", 0, 5),
             ("wrong count", 4, 2),
@@ -314,9 +304,9 @@ mod tests {
         ] {
             let mut bad = good.clone();
             bad[at] = byte;
-            assert_eq!(Pack::from_untrusted(bad), Err(InvalidPack), "{why}");
+            assert_eq!(Pack::from_untrusted(&bad), Err(InvalidPack), "{why}");
         }
-        assert_eq!(Pack::from_untrusted(Vec::new()), Err(InvalidPack), "empty");
+        assert_eq!(Pack::from_untrusted(&[]), Err(InvalidPack), "empty");
     }
 
     #[test]
@@ -341,7 +331,7 @@ mod tests {
                 bytes[4..6].copy_from_slice(&[0xff, 0xff]);
                 *bytes.last_mut().unwrap() = END;
             }
-            if let Ok(pack) = Pack::from_untrusted(bytes) {
+            if let Ok(pack) = Pack::from_untrusted(&bytes) {
                 let forward: Vec<_> = pack.iter().map(Item::to_vec).collect();
                 let mut backward: Vec<_> = pack.iter().rev().map(Item::to_vec).collect();
                 backward.reverse();
@@ -373,7 +363,7 @@ mod tests {
             let texts: Vec<String> =
                 pack.iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect();
             prop_assert_eq!(&texts, &model);
-            prop_assert_eq!(Pack::from_untrusted(pack.as_bytes().to_vec()), Ok(pack.clone()));
+            prop_assert_eq!(Pack::from_untrusted(pack.as_bytes()), Ok(pack.clone()));
             for text in &model {
                 let first = model.iter().position(|other| other == text).unwrap();
                 prop_assert_eq!(pack.find(text.as_bytes(), 1), pack.seek(first));

@@ -127,8 +127,8 @@ impl Set {
     /// How many bytes the set has reserved outside its own struct.
     pub fn heap_bytes(&self) -> usize {
         match &self.body {
-            Body::Ints(ints) => ints.capacity(),
-            Body::Pack(pack) => pack.capacity(),
+            Body::Ints(ints) => ints.allocated(),
+            Body::Pack(pack) => pack.allocated(),
             Body::Table(table) => table.heap_bytes(),
         }
     }

@@ -174,7 +174,7 @@ impl SortedSet {
     /// How many bytes the set has reserved outside its own struct, those of the tree estimated.
     pub fn heap_bytes(&self) -> usize {
         match &self.body {
-            Body::Pack(pack) => pack.capacity(),
+            Body::Pack(pack) => pack.allocated(),
             // A place in a leaf takes 16 bytes; leaves are about three quarters full.
             Body::Large(large) => large.index.heap_bytes() + large.tree.len() * 22,
         }

@@ -214,7 +214,7 @@ impl<'a> Db<'a> {
     fn lend_or_new<C: Collection>(&mut self, key: &Key<'_>) -> Result<&mut C, WrongType> {
         if self.live(key).is_none() {
             self.drop_hidden(key);
-            self.add(key, C::payload(Box::new(C::empty())), None);
+            self.add(key, C::empty().payload(), None);
         }
         Ok(self.lend(key)?.expect("the key is live"))
     }
