@@ -3,6 +3,8 @@
 use slotward_keyspace::DbIndex;
 use slotward_resp::OwnedArgs;
 
+use crate::blocking::WaitFor;
+
 /// The effects of one call. A call that says nothing here changed nothing.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -10,6 +12,7 @@ pub struct Effects {
     changes: u64,
     rewritten: Option<Vec<OwnedArgs>>,
     events: Vec<Event>,
+    waits: Option<Box<WaitFor>>,
 }
 
 /// A keyspace event.
@@ -37,6 +40,18 @@ impl Effects {
         self.changes = 0;
         self.rewritten = None;
         self.events.clear();
+        self.waits = None;
+    }
+
+    /// The call found nothing and is to be repeated when it may: see [`WaitFor`].
+    pub fn wait_for(&mut self, what: WaitFor) {
+        self.waits = Some(Box::new(what));
+    }
+
+    /// What the call waits for, if it does.
+    #[inline]
+    pub fn take_wait(&mut self) -> Option<Box<WaitFor>> {
+        self.waits.take()
     }
 
     /// `count` things changed (Redis's `dirty`); unless [`Effects::propagate`] is called too, the

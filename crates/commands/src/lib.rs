@@ -11,6 +11,7 @@
 
 mod arg;
 mod bitmap;
+mod blocking;
 mod call;
 mod command;
 mod digest;
@@ -42,6 +43,7 @@ mod tests;
 mod zset;
 
 pub use arg::{Arg, ArgKind};
+pub use blocking::WaitFor;
 pub use call::Call;
 pub use command::{Arity, Command, Deprecated, Flags, Group, Run};
 pub use digest::{Digest, digest_slot, digest_value};
@@ -68,8 +70,10 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         sort::COMMANDS,
         hash::COMMANDS,
         list::COMMANDS,
+        list::blocking::COMMANDS,
         set::COMMANDS,
         zset::COMMANDS,
+        zset::blocking::COMMANDS,
     ]
     .into_iter()
     .flatten()

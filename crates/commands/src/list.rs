@@ -1,4 +1,6 @@
-//! The list family, without the commands that wait.
+//! The list family; those that wait are in [`blocking`].
+
+pub(crate) mod blocking;
 
 use slotward_keyspace::{End, Item, Key, List};
 use slotward_resp::Reply;
@@ -640,7 +642,19 @@ pub(crate) fn after_keys(call: &Call<'_>, index: usize) -> Result<usize, CmdErro
 }
 
 fn lmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
-    let after = after_keys(call, 1)?;
+    let (keys, end, count) = parse_pop_many(call, 1)?;
+    if !pop_many_of(call, keys, end, count)? {
+        call.reply.null_array();
+    }
+    Ok(())
+}
+
+/// `numkeys key… LEFT|RIGHT [COUNT count]` at `index`: the keys, the end, the count.
+fn parse_pop_many(
+    call: &Call<'_>,
+    index: usize,
+) -> Result<(std::ops::Range<usize>, End, usize), CmdError> {
+    let after = after_keys(call, index)?;
     if after >= call.argv.len() {
         return Err(CmdError::Syntax);
     }
@@ -653,9 +667,19 @@ fn lmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
         }
         _ => return Err(CmdError::Syntax),
     };
-    for index in 2..after {
+    Ok((index + 1..after, end, count))
+}
+
+/// Takes elements from the first of these keys that has any. False if none has.
+fn pop_many_of(
+    call: &mut Call<'_>,
+    keys: std::ops::Range<usize>,
+    end: End,
+    count: usize,
+) -> Result<bool, CmdError> {
+    for index in keys {
         let key = call.key(index);
-        if call.db.list(&key)?.is_none() {
+        if !call.is_held(&key) || call.db.list(&key)?.is_none() {
             continue;
         }
         call.reply.array(2);
@@ -663,10 +687,9 @@ fn lmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
         let taken = pop_many(call, &key, end, count)?;
         let name: &[u8] = if end == End::Front { b"LPOP" } else { b"RPOP" };
         call.effects.propagate([name, key.bytes, taken.to_string().as_bytes()]);
-        return Ok(());
+        return Ok(true);
     }
-    call.reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! The sorted-set family, without the commands that wait.
+//! The sorted-set family; those that wait are in [`blocking`].
 
 use crate::arg::Arg;
 use crate::command::{Arity, Command, Deprecated, Flags, Group, Run};
 use crate::keys::{Access, Keys};
 
 mod add;
+pub(crate) mod blocking;
 mod bounds;
 mod combine;
 mod pop;

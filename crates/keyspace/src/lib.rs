@@ -19,6 +19,7 @@ mod slots;
 mod snapshot;
 mod table;
 mod value;
+mod waiting;
 mod watch;
 mod whole;
 
@@ -31,5 +32,6 @@ pub use snapshot::{SnapshotId, SnapshotSink, WalkCursor};
 pub use value::{
     Encoding, EncodingLimits, EntryRef, Kind, ObjectInfo, Str, StrBuf, Value, ValueRef, WrongType,
 };
+pub use waiting::{ReadyKey, Waiter, Waiting, Wanted};
 pub use watch::Watch;
 pub use whole::Detached;

@@ -353,6 +353,21 @@ impl<'k> Locked<'k> {
         self.more.push(guard);
     }
 
+    /// Adds a slot that was found free, in any order: whoever only tries waits for nobody.
+    ///
+    /// # Panics
+    /// When it is another keyspace's.
+    pub fn insert_free(&mut self, guard: SlotGuard<'k>) {
+        let Some(first) = &mut self.first else {
+            self.first = Some(guard);
+            return;
+        };
+        assert!(guard.is_of(first.keyspace), "slots of two keyspaces in one operation");
+        let guard = if guard.slot < first.slot { std::mem::replace(first, guard) } else { guard };
+        let at = self.more.partition_point(|other| other.slot < guard.slot);
+        self.more.insert(at, guard);
+    }
+
     /// Whether the slot is held.
     #[inline]
     pub fn holds(&self, slot: Slot) -> bool {

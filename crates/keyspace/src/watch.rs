@@ -1,4 +1,4 @@
-//! `WATCH`: who wants to know that a key changed.
+//! Who wants to know that a key changed: `WATCH`, and those who wait for a key ([`crate::waiting`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,11 @@ use slotward_types::Slot;
 
 use crate::hash::Key;
 use crate::keyspace::DbIndex;
+use crate::waiting::AwaitedKeys;
 
 const SLOT_WORDS: usize = Slot::COUNT as usize / 64;
+/// The side tables of slots are spread over this many mutexes.
+const SHARDS: usize = 64;
 
 struct Watched {
     db: DbIndex,
@@ -18,21 +21,97 @@ struct Watched {
     dirty: AtomicBool,
 }
 
-/// All watches of a keyspace.
+/// Who is interested in the keys of one slot.
+#[derive(Default)]
+pub(crate) struct Interests {
+    watched: Vec<Arc<Watched>>,
+    pub(crate) awaited: AwaitedKeys,
+}
+
+type Shard = BTreeMap<Slot, Interests>;
+
+/// All watches and waits of a keyspace.
 pub(crate) struct Watches {
     /// How many there are: usually none, and then writers look no further.
     count: AtomicUsize,
-    /// Slots with watched keys. Changed under the mutex only.
+    /// How many keys are ready.
+    ready: AtomicUsize,
+    /// Numbers waits, and the moments in which keys become ready.
+    numbers: AtomicU64,
+    /// Slots with keys that somebody is interested in. Changed under the slot's shard only.
     slots: [AtomicU64; SLOT_WORDS],
-    by_slot: Mutex<BTreeMap<Slot, Vec<Arc<Watched>>>>,
+    shards: Box<[Mutex<Shard>]>,
 }
 
 impl Watches {
     pub(crate) fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
+            ready: AtomicUsize::new(0),
+            numbers: AtomicU64::new(0),
             slots: [const { AtomicU64::new(0) }; SLOT_WORDS],
-            by_slot: Mutex::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    fn shard(&self, slot: Slot) -> &Mutex<Shard> {
+        &self.shards[slot.index() % SHARDS]
+    }
+
+    /// Changes what belongs to a slot; the change says how many interests are more, or fewer.
+    pub(crate) fn change(&self, slot: Slot, change: impl FnOnce(&mut Interests) -> isize) {
+        let mut shard = self.shard(slot).lock();
+        let interests = shard.entry(slot).or_default();
+        let more = change(interests);
+        let (word, bit) = position(slot);
+        if interests.watched.is_empty() && interests.awaited.is_empty() {
+            shard.remove(&slot);
+            self.slots[word].fetch_and(!bit, Ordering::Relaxed);
+        } else if more > 0 {
+            self.slots[word].fetch_or(bit, Ordering::Relaxed);
+        }
+        // Two's complement: adding the bits of a negative number subtracts.
+        self.count.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Looks at what belongs to a slot, if anything does.
+    pub(crate) fn look<R>(&self, slot: Slot, look: impl FnOnce(&Interests) -> R) -> Option<R> {
+        self.shard(slot).lock().get(&slot).map(look)
+    }
+
+    /// The slots of which this holds.
+    pub(crate) fn slots_where(&self, holds: impl Fn(&Interests) -> bool) -> Vec<Slot> {
+        let shards = self.shards.iter().map(|shard| shard.lock());
+        shards
+            .flat_map(|shard| {
+                let found = shard.iter().filter(|(_, interests)| holds(interests));
+                found.map(|(slot, _)| *slot).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// A number above all that were given before.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[inline]
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ready_fewer(&self, count: usize) {
+        if count > 0 {
+            self.ready.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The key is ready, if somebody waits for it. The caller holds the slot.
+    pub(crate) fn mark_ready(&self, slot: Slot, db: DbIndex, key: &[u8], at: u64) {
+        let mut shard = self.shard(slot).lock();
+        let Some(interests) = shard.get_mut(&slot) else { return };
+        if interests.awaited.changed(slot, db, key, at) {
+            self.ready.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -40,16 +119,15 @@ impl Watches {
     pub(crate) fn add(self: &Arc<Self>, db: DbIndex, key: &Key<'_>) -> Watch {
         let watched =
             Arc::new(Watched { db, key: key.bytes.into(), dirty: AtomicBool::new(false) });
-        let mut by_slot = self.by_slot.lock();
-        by_slot.entry(key.slot).or_default().push(Arc::clone(&watched));
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let (word, bit) = position(key.slot);
-        self.slots[word].fetch_or(bit, Ordering::Relaxed);
+        self.change(key.slot, |interests| {
+            interests.watched.push(Arc::clone(&watched));
+            1
+        });
         Watch { watches: Arc::clone(self), slot: key.slot, watched }
     }
 
-    /// Whether a key of the slot is watched. Exact for who holds the slot as far as watches that
-    /// began before are concerned.
+    /// Whether somebody is interested in a key of the slot. Exact for who holds the slot as far as
+    /// interests that began before are concerned.
     #[inline]
     pub(crate) fn any_in(&self, slot: Slot) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
@@ -63,32 +141,52 @@ impl Watches {
     #[inline]
     pub(crate) fn changed(&self, slot: Slot, db: DbIndex, key: &[u8]) {
         if self.any_in(slot) {
-            self.mark(slot, |watched_db, watched_key| watched_db == db && watched_key == key);
+            self.note(slot, db, key);
         }
     }
 
-    /// Marks the watches of the slot whose database and key the filter tells. The caller holds the
-    /// slot.
+    #[cold]
+    fn note(&self, slot: Slot, db: DbIndex, key: &[u8]) {
+        let mut shard = self.shard(slot).lock();
+        let Some(interests) = shard.get_mut(&slot) else { return };
+        for watched in &interests.watched {
+            if watched.db == db && *watched.key == *key {
+                watched.dirty.store(true, Ordering::Release);
+            }
+        }
+        if !interests.awaited.is_empty()
+            && interests.awaited.changed(slot, db, key, self.next_number())
+        {
+            self.ready.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Many keys of the slot changed: those whose database and key the filter tells. The caller
+    /// holds the slot.
     #[cold]
     pub(crate) fn mark(&self, slot: Slot, mut filter: impl FnMut(DbIndex, &[u8]) -> bool) {
-        let by_slot = self.by_slot.lock();
-        for watched in by_slot.get(&slot).into_iter().flatten() {
+        let mut shard = self.shard(slot).lock();
+        let Some(interests) = shard.get_mut(&slot) else { return };
+        for watched in &interests.watched {
             if filter(watched.db, &watched.key) {
                 watched.dirty.store(true, Ordering::Release);
+            }
+        }
+        let awaited = interests.awaited.keys().filter(|(db, key)| filter(*db, key));
+        let awaited: Vec<(DbIndex, Box<[u8]>)> =
+            awaited.map(|(db, key)| (db, key.into())).collect();
+        for (db, key) in awaited {
+            if interests.awaited.changed(slot, db, &key, self.next_number()) {
+                self.ready.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     fn remove(&self, slot: Slot, watched: &Arc<Watched>) {
-        let mut by_slot = self.by_slot.lock();
-        let list = by_slot.get_mut(&slot).expect("a watch is registered until it is dropped");
-        list.retain(|other| !Arc::ptr_eq(other, watched));
-        if list.is_empty() {
-            by_slot.remove(&slot);
-            let (word, bit) = position(slot);
-            self.slots[word].fetch_and(!bit, Ordering::Relaxed);
-        }
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.change(slot, |interests| {
+            interests.watched.retain(|other| !Arc::ptr_eq(other, watched));
+            -1
+        });
     }
 }
 

@@ -7,6 +7,7 @@ use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Locked};
 use slotward_resp::Args;
 use slotward_types::{Slot, UnixMillis, slot_of};
 
+use crate::blocking;
 use crate::call::{Exec, Handler, NodeCall, Outcome};
 use crate::client::Client;
 use crate::clock;
@@ -46,6 +47,7 @@ impl<'w> Applier<'w> {
             let (_inside, guard) = self.worker.lock(key.slot).await;
             let mut locked = Locked::from(guard);
             self.run(*db, *argv, Some(key), &mut locked);
+            self.serve_waiting(&mut locked);
             return after();
         }
         let needs = self.needs(commands);
@@ -101,6 +103,15 @@ impl<'w> Applier<'w> {
 
     fn run_all(&mut self, commands: &[(DbIndex, Args<'_>)], locked: &mut Locked<'static>) {
         commands.iter().for_each(|(db, argv)| self.run(*db, *argv, None, locked));
+        self.serve_waiting(locked);
+    }
+
+    /// Readers may wait on a replica too (`XREAD`).
+    fn serve_waiting(&self, locked: &mut Locked<'static>) {
+        if self.worker.node.keyspace.has_ready() {
+            // Nobody who only reads needs more than the slot of its key: nothing is missing.
+            drop(blocking::serve(self.worker, locked));
+        }
     }
 
     fn run(

@@ -55,6 +55,11 @@ pub(crate) async fn wait(
             batch.flush(stream).await?;
             batch.renew()?;
             node_command(batch, buffer, index, id).await;
+            // It may have changed anything (`SWAPDB`).
+            let keyspace = batch.worker.node.keyspace;
+            if keyspace.has_ready() {
+                batch.conn.unserved = keyspace.ready_slots();
+            }
             batch.renew()?;
             Ok(true)
         }

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use slotward_types::UnixMillis;
+
+use crate::blocking::Wait;
 
 /// Properties of a connection that others look at; bits of [`Client::marks`].
 pub(crate) mod mark {
@@ -72,6 +74,8 @@ pub(crate) struct Client {
     pub(crate) output_bytes: AtomicU64,
     /// What it has called itself.
     pub(crate) names: Mutex<Names>,
+    /// What it waits for.
+    blocked: Mutex<Weak<Wait>>,
 }
 
 /// What a client says of itself.
@@ -110,6 +114,7 @@ impl Client {
             input_bytes: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
             names: Mutex::default(),
+            blocked: Mutex::default(),
         }
     }
 
@@ -132,6 +137,17 @@ impl Client {
         } else {
             self.marks.fetch_and(!bits, Ordering::Relaxed);
         }
+    }
+
+    /// What it waits for in a blocking command, if it does.
+    pub(crate) fn blocked(&self) -> Option<Arc<Wait>> {
+        if self.is(mark::BLOCKED) { self.blocked.lock().upgrade() } else { None }
+    }
+
+    /// Notes what it waits for, until the mark is taken away.
+    pub(crate) fn set_blocked(&self, wait: &Arc<Wait>) {
+        *self.blocked.lock() = Arc::downgrade(wait);
+        self.mark(mark::BLOCKED, true);
     }
 
     /// Ends the connection from outside: its task finds the socket at its end.
@@ -253,6 +269,11 @@ impl Clients {
     /// Takes a connection out.
     pub(crate) fn leave(&self, id: u64) {
         self.known.write().remove(&id);
+    }
+
+    /// The connection with this number, if there is one.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.known.read().get(&id).cloned()
     }
 
     /// How many there are.

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use slotward_keyspace::{DbIndex, Watch};
 use slotward_resp::{CommandDecoder, Decoded, Limits, OwnedArgs, Protocol, Reply, Span};
-use slotward_types::ReplOffset;
+use slotward_types::{ReplOffset, Slot};
 
 use crate::aside;
+use crate::blocking::{self, Answer, Blocked};
 use crate::client::{Client, mark};
 use crate::clock::{self, Ticks};
 use crate::execute::{self, Flow, GROUP, Prepared, Turn, View};
@@ -112,6 +113,10 @@ pub(crate) struct Conn {
     pub(crate) exec_asked: bool,
     /// The number of its last command.
     pub(crate) last_command: u16,
+    /// Its last command waits for a key.
+    pub(crate) blocked: Option<Box<Blocked>>,
+    /// Slots with ready keys whose clients could not be served with the command.
+    pub(crate) unserved: Vec<Slot>,
 }
 
 /// Why a conversation ended.
@@ -178,7 +183,20 @@ async fn converse(
     input: &mut Input,
 ) -> End {
     loop {
-        let lent = match receive(worker, stream, conn, input).await {
+        let mut answer = None;
+        if conn.blocked.is_some() {
+            // On the heap, so that connections that do not wait stay small.
+            match Box::pin(blocking::sleep(worker, stream, conn, &mut input.buffer)).await {
+                Ok(how) => answer = Some(how),
+                Err(end) => return end,
+            }
+        }
+        let received = match answer {
+            // What the client has sent after the command that waited is served at once.
+            Some(_) => Ok(Some(worker.lend())),
+            None => receive(worker, stream, conn, input).await,
+        };
+        let lent = match received {
             Ok(Some(lent)) => lent,
             Ok(None) => return End::Closed,
             Err(error) => {
@@ -186,7 +204,7 @@ async fn converse(
                 return End::Closed;
             }
         };
-        if let Err(end) = serve_batch(worker, stream, conn, input, lent).await {
+        if let Err(end) = serve_batch(worker, stream, conn, input, lent, answer).await {
             return end;
         }
         if conn.client.is_killed() {
@@ -240,6 +258,7 @@ async fn serve_batch(
     conn: &mut Conn,
     input: &mut Input,
     mut lent: Lent,
+    answer: Option<Answer>,
 ) -> Result<(), End> {
     let owned = !input.buffer.is_empty();
     let mut buffer = std::mem::take(if owned { &mut input.buffer } else { &mut lent.read });
@@ -253,6 +272,13 @@ async fn serve_batch(
         view: View::new(&worker.node),
         last: Ticks::now(),
     };
+    if let Some(answer) = answer {
+        batch.turn().deliver(answer)?;
+        if batch.conn.closing {
+            batch.flush(stream).await?;
+            return Err(End::Closed);
+        }
+    }
     let result = batch.run(stream, &mut buffer, &mut input.decoder).await;
     batch.publish();
     let left = match result {
@@ -273,6 +299,12 @@ async fn serve_batch(
             });
         }
     };
+    if conn.blocked.is_some() {
+        // What follows is looked at anew when the wait is over.
+        input.decoder = CommandDecoder::default();
+        lent.group.clear();
+        lent.spans.clear();
+    }
     keep_rest(input, &mut lent, buffer, owned, &left);
     conn.client.note_input(input.buffer.len());
     let limit = worker.node.live.load().settings.client_query_buffer_limit;
@@ -347,10 +379,11 @@ impl Batch<'_> {
             self.last = Ticks::now();
             let ended_after = self.execute_group(stream, buffer).await?;
             if let Some(index) = ended_after {
-                // What follows the command that ended the conversation is not ours to execute.
+                // What follows the command that ended the conversation, or waits, is not ours to
+                // execute.
                 let end = self.scratch.group[index].end();
                 self.flush(stream).await?;
-                return Ok(Left { at: end, needed: end, ended: true });
+                return Ok(Left { at: end, needed: end, ended: self.conn.blocked.is_none() });
             }
             match found {
                 Ok(Group::Full) => {
@@ -389,6 +422,11 @@ impl Batch<'_> {
             if self.conn.authenticated { &self.view.live.limits } else { &Limits::UNAUTHENTICATED };
         let mut from = 0;
         while group.len() < GROUP {
+            // An inline command is changed where it lies when it is decoded, so it must not be
+            // found behind one that may wait.
+            if !group.is_empty() && buffer.get(*at).is_some_and(|byte| *byte != b'*') {
+                return Ok(Group::Full);
+            }
             match decoder.decode(buffer, *at, spans, limits)? {
                 Decoded::Command { end } => {
                     *at = end;
@@ -421,7 +459,12 @@ impl Batch<'_> {
                     }
                 }
             }
-            if self.conn.closing || self.conn.takeover.is_some() {
+            if !self.conn.unserved.is_empty() {
+                let slots = std::mem::take(&mut self.conn.unserved);
+                Box::pin(blocking::serve_aside(self.worker, slots)).await;
+                self.renew()?;
+            }
+            if self.conn.stops() {
                 return Ok(Some(index - 1));
             }
             if self.conn.client.is_killed() {
@@ -453,7 +496,7 @@ impl Batch<'_> {
                 return flow;
             }
             *index += 1;
-            if turn.conn.closing || turn.conn.takeover.is_some() {
+            if turn.conn.stops() || !turn.conn.unserved.is_empty() {
                 return Flow::Next;
             }
             if output_max > 0 && turn.reply.len() as u64 > output_max {
@@ -596,7 +639,15 @@ impl Conn {
             propagated: None,
             exec_asked: false,
             last_command: u16::MAX,
+            blocked: None,
+            unserved: Vec::new(),
         }
+    }
+
+    /// Whether no further command of the batch is to be executed.
+    #[inline]
+    fn stops(&self) -> bool {
+        self.closing || self.takeover.is_some() || self.blocked.is_some()
     }
 
     /// Forgets the queued commands and the watched keys.

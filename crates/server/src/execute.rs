@@ -262,18 +262,22 @@ impl View {
     }
 }
 
-type DataHandler = fn(&mut Call<'_>) -> Outcome;
+pub(crate) type DataHandler = fn(&mut Call<'_>) -> Outcome;
 
 /// One execution of a data command.
-struct DataCall<'a> {
-    id: CommandId,
-    flags: Flags,
-    run: DataHandler,
-    argv: Args<'a>,
+pub(crate) struct DataCall<'a> {
+    /// Its number.
+    pub(crate) id: CommandId,
+    /// Its properties.
+    pub(crate) flags: Flags,
+    /// Its handler.
+    pub(crate) run: DataHandler,
+    /// Its arguments.
+    pub(crate) argv: Args<'a>,
     /// Its first key.
-    key: Option<Key<'a>>,
+    pub(crate) key: Option<Key<'a>>,
     /// Its slot, if all its keys lie in one.
-    slot: Option<Slot>,
+    pub(crate) slot: Option<Slot>,
 }
 
 /// What a command is executed with.
@@ -478,11 +482,26 @@ impl Turn<'_> {
     fn call(&mut self, data: &DataCall<'_>, locked: &mut Locked<'static>) {
         let start = self.reply.len();
         let outcome = self.call_and_propagate(data, locked);
+        if outcome.is_ok()
+            && let Some(what) = self.effects.take_wait()
+        {
+            return self.block(data, *what, start, locked);
+        }
         self.settle(data.id, start, outcome, data.argv);
+        if self.node.keyspace.has_ready()
+            && let Err(missing) = self.serve_waiting(locked)
+        {
+            self.conn.unserved.extend(missing.ready);
+        }
     }
 
+    /// Calls the handler of a data command and appends its effects.
     #[inline]
-    fn call_and_propagate(&mut self, data: &DataCall<'_>, locked: &mut Locked<'static>) -> Outcome {
+    pub(crate) fn call_and_propagate(
+        &mut self,
+        data: &DataCall<'_>,
+        locked: &mut Locked<'static>,
+    ) -> Outcome {
         self.effects.clear();
         self.conn.guarded = true;
         let view = self.view;
@@ -791,7 +810,7 @@ impl Turn<'_> {
 
     /// Takes back a reply that the client does not want (`CLIENT REPLY OFF|SKIP`).
     #[inline]
-    fn hush(&mut self, start: usize) {
+    pub(crate) fn hush(&mut self, start: usize) {
         if self.conn.replies != Replies::On {
             self.hush_cold(start);
         }

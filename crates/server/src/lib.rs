@@ -9,6 +9,7 @@ mod allocator;
 mod apply;
 mod aside;
 mod barrier;
+mod blocking;
 mod call;
 mod client;
 mod clock;

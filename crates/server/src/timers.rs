@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Locked};
 use slotward_types::Slot;
 
+use crate::blocking;
 use crate::clock;
 use crate::memory;
 use crate::worker::Worker;
@@ -37,6 +38,11 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         if ticks.is_multiple_of(10) {
             close_idle(&worker);
             node.note_memory(memory::usage().allocated);
+        }
+        // Whoever makes a key ready serves those who wait for it; a master that could not write
+        // then does it now, as does anybody who should have and did not.
+        if node.keyspace.has_ready() {
+            blocking::serve_aside(&worker, node.keyspace.ready_slots()).await;
         }
         // Only a master removes keys: its replicas hear of it from the log.
         let word = node.role.load();

@@ -10,6 +10,7 @@ use slotward_types::Slot;
 
 use crate::call::{Exec, Handler};
 use crate::client::mark;
+use crate::clock;
 use crate::connection::{Batch, End, Watched};
 use crate::execute::{View, try_lock_all};
 use crate::node::Node;
@@ -166,6 +167,13 @@ fn run(
             propagated.iter().map(|(db, args)| (*db, args.as_args())).collect();
         let slot = if needs.slots.len() == 1 && !needs.whole { Some(needs.slots[0]) } else { None };
         turn.conn.last_write = turn.node.replication.append(slot, &commands);
+    }
+    if turn.node.keyspace.has_ready() {
+        // It may have taken long.
+        batch.view.now = clock::unix_now();
+        if let Err(missing) = batch.turn().serve_waiting(locked) {
+            batch.conn.unserved.extend(missing.ready);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `ZPOPMIN`, `ZPOPMAX`, `ZMPOP`.
 
+use std::ops::Range;
+
 use slotward_keyspace::{End, Key};
 use slotward_resp::Protocol;
 
@@ -39,7 +41,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Result<(), CmdError> {
 }
 
 /// Takes `count` members, no more than there are, and writes them.
-fn take(
+pub(super) fn take(
     call: &mut Call<'_>,
     key: &Key<'_>,
     end: End,
@@ -66,7 +68,19 @@ fn take(
 }
 
 pub(super) fn zmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
-    let after = after_keys(call, 1)?;
+    let (keys, end, count) = parse_pop_many(call, 1)?;
+    if !pop_many_of(call, keys, end, count)? {
+        call.reply.null_array();
+    }
+    Ok(())
+}
+
+/// `numkeys key… MIN|MAX [COUNT count]` at `index`: the keys, the end, the count.
+pub(super) fn parse_pop_many(
+    call: &Call<'_>,
+    index: usize,
+) -> Result<(Range<usize>, End, usize), CmdError> {
+    let after = after_keys(call, index)?;
     let end = match call.argv.get(after) {
         Some(word) if word.eq_ignore_ascii_case(b"MIN") => End::Front,
         Some(word) if word.eq_ignore_ascii_case(b"MAX") => End::Back,
@@ -80,8 +94,21 @@ pub(super) fn zmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
         }
         _ => return Err(CmdError::Syntax),
     };
-    for index in 2..after {
+    Ok((index + 1..after, end, count))
+}
+
+/// Takes members out of the first of these keys that has any. False if none has.
+pub(super) fn pop_many_of(
+    call: &mut Call<'_>,
+    keys: Range<usize>,
+    end: End,
+    count: usize,
+) -> Result<bool, CmdError> {
+    for index in keys {
         let key = call.key(index);
+        if !call.is_held(&key) {
+            continue;
+        }
         let Some(len) = call.db.zset(&key)?.map(|set| set.len()) else { continue };
         let count = count.min(len);
         call.reply.array(2);
@@ -90,8 +117,7 @@ pub(super) fn zmpop(call: &mut Call<'_>) -> Result<(), CmdError> {
         take(call, &key, end, count, true)?;
         let name: &[u8] = if end == End::Front { b"ZPOPMIN" } else { b"ZPOPMAX" };
         call.effects.propagate([name, key.bytes, count.to_string().as_bytes()]);
-        return Ok(());
+        return Ok(true);
     }
-    call.reply.null_array();
-    Ok(())
+    Ok(false)
 }

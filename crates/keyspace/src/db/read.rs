@@ -7,7 +7,7 @@ use crate::collections::{Hash, List, Set, SortedSet};
 use crate::entry::{Collection, Entry, EntryView, collection_at};
 use crate::hash::Key;
 use crate::table::Thin;
-use crate::value::{ObjectInfo, Str, ValueRef, WrongType};
+use crate::value::{Kind, ObjectInfo, Str, ValueRef, WrongType};
 
 impl Db<'_> {
     /// The key's entry as it is, expired or not.
@@ -66,6 +66,12 @@ impl Db<'_> {
     /// Whether the key exists. Does not count as a use of it.
     pub fn exists(&mut self, key: &Key<'_>) -> bool {
         self.looked_up(key).is_some()
+    }
+
+    /// What the key holds, if it exists. Does not count as a use of it, nor as a look.
+    pub fn kind(&mut self, key: &Key<'_>) -> Option<Kind> {
+        self.live(key)?;
+        self.stored(key).map(|view| view.value().kind())
     }
 
     /// The value of the key, whatever its type.

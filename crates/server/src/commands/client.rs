@@ -4,6 +4,7 @@ use slotward_commands::{Arg, CmdError, Command, CommandId, Flags, Group};
 use slotward_types::Millis;
 
 use super::{ADMIN, ANYTIME, NODE, container, row};
+use crate::blocking::{self, Force};
 use crate::call::{Handler, NodeCall, NodeCommand, Outcome};
 use crate::client::{Client, mark};
 use crate::clock;
@@ -408,14 +409,17 @@ fn unpause(call: &mut NodeCall<'_>) -> Outcome {
 }
 
 fn unblock(call: &mut NodeCall<'_>) -> Outcome {
-    call.int(2)?;
+    let id = call.int(2)?;
     if call.argv.len() > 4
         || (call.argv.len() == 4 && !call.is_word(3, "TIMEOUT") && !call.is_word(3, "ERROR"))
     {
         return Err(CmdError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     }
-    // No command blocks yet, so there is nobody to wake.
-    call.reply.integer(0);
+    let is_error = call.argv.len() == 4 && call.is_word(3, "ERROR");
+    let force = if is_error { Force::Error } else { Force::Timeout };
+    let client = u64::try_from(id).ok().and_then(|id| call.node.clients.get(id));
+    let ended = client.is_some_and(|client| blocking::unblock(call.node, &client, force));
+    call.reply.integer(i64::from(ended));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use slotward_failover::{Basis, Entry, NodeRole, Registration, Rejected, apply};
 
 use super::state_file::{StateFile, replace};
 use super::{ClusterChange, changes};
+use crate::blocking;
 use crate::node::Node;
 
 /// What decides in a cluster of one.
@@ -86,6 +87,7 @@ impl LocalAuthority {
         let map = SlotMap::new(Arc::new(topology.clone()), Some(self.me.node));
         node.served.set(|slot| map.is_mine(slot));
         node.slot_map.store(Arc::new(map));
+        blocking::on_slots(node);
     }
 
     /// A client asks for a change.

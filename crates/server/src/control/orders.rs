@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agent::Input;
 use super::changes;
+use crate::blocking;
 use crate::node::Node;
 use crate::replication::FollowOrder;
 
@@ -76,6 +77,7 @@ impl Told {
             self.node.served.set(|slot| map.is_mine(slot));
         }
         self.node.slot_map.store(Arc::new(map));
+        blocking::on_slots(&self.node);
     }
 
     fn publish_again(&self) {
@@ -85,6 +87,7 @@ impl Told {
 
     fn set_role(&self, master: bool, epoch: Epoch) {
         self.node.role.set_role(master, epoch);
+        blocking::on_role(&self.node);
         self.publish_again();
         self.set_lease(self.lease.get());
     }

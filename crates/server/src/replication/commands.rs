@@ -7,6 +7,7 @@ use slotward_commands::{Arg, Arity, CmdError, Command, Deprecated, Flags, Group,
 use slotward_replication::{Replconf, parse_psync};
 use slotward_types::Epoch;
 
+use crate::blocking;
 use crate::call::{Handler, Later, NodeCall, NodeCommand, Outcome};
 use crate::connection::Taken;
 use crate::node::Node;
@@ -162,6 +163,7 @@ pub(crate) async fn replicate_from(node: &Node, host: String, port: u16) -> bool
         return false;
     }
     node.role.set_role(false, Epoch(0));
+    blocking::on_role(node);
     replication.begin_following(node, order).await;
     true
 }
