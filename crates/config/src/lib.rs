@@ -19,6 +19,7 @@ mod file;
 mod load;
 mod rewrite;
 mod row;
+mod sentinel;
 mod store;
 mod table;
 mod values;
@@ -30,9 +31,10 @@ pub use file::split_words;
 pub use load::{LoadError, ReadFiles, Sources, load};
 pub use rewrite::rewrite;
 pub use row::{Effect, Kind, Mutability, Setting};
+pub use sentinel::{Monitor, SentinelLines};
 pub use store::{Config, SetError, find, nearest};
 pub use table::{SETTINGS, Settings};
 pub use values::{
-    BufferLimit, BufferLimits, BytesOrPercent, Endpoint, GRPC_PORT_OFFSET, KeyspaceEvents, Lines,
-    OomScores, SavePoint, SentinelAddress,
+    BufferLimit, BufferLimits, BytesOrPercent, Endpoint, KeyspaceEvents, Lines, OomScores,
+    SavePoint, SentinelAddress,
 };

@@ -342,7 +342,7 @@ mod tests {
         for (typed, want) in [
             ("maxmemry", Some("maxmemory")),
             ("appendonyl", Some("appendonly")),
-            ("sentinel", Some("sentinels")),
+            ("sentinal", Some("sentinel")),
             ("xyzzy-plugh", None),
         ] {
             assert_eq!(nearest(typed), want);

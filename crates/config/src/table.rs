@@ -3,6 +3,7 @@
 use crate::Kind::{self, Bool, Choice, Int, Memory, MemoryOrPercent, Name, Octal, Text, Words};
 use crate::field::Field;
 use crate::row::{Row, Setting, row};
+use crate::sentinel::SentinelLines;
 use crate::values::{
     BufferLimits, BytesOrPercent, Endpoint, KeyspaceEvents, Lines, OomScores, SavePoint,
     SentinelAddress,
@@ -444,6 +445,10 @@ settings! {
     sentinels: Vec<SentinelAddress> = "sentinels", "" => row(Words).at_start();
     /// (Sentinel) all members of the group, this one included.
     peers: Vec<SentinelAddress> = "peers", "" => row(Words).at_start();
+    /// (Sentinel) some other sentinels: through them it finds the rest and the group.
+    seeds: Vec<SentinelAddress> = "seeds", "" => row(Words).at_start();
+    /// (Sentinel) `monitor`, `auth-pass`… as in Redis's `sentinel.conf`, a line each.
+    sentinel: SentinelLines = "sentinel", "" => row(Kind::Lines).at_start().secret();
     /// (Sentinel) address by which nodes, clients and other sentinels reach this one.
     sentinel_announce_ip: String = "sentinel-announce-ip", "" => row(Text).at_start();
     /// (Sentinel) its gRPC port; 0 is `port` + 1000.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use slotward_types::GRPC_PORT_OFFSET;
+
 use crate::Kind;
 use crate::field::{BadValue, Field, parse_memory, single};
 
@@ -193,11 +195,6 @@ pub struct SentinelAddress {
     /// The port that speaks gRPC: `port` + 1000 unless written `host:port@grpcport`.
     pub grpc_port: u16,
 }
-
-/// What a sentinel's RESP port is raised by to give its gRPC port. From 26379 it stays below the
-/// ports that Linux hands out to outgoing connections (32768 and up): one of those, even a peer's
-/// attempt to reach this very port, could otherwise take it before the sentinel starts.
-pub const GRPC_PORT_OFFSET: u16 = 1_000;
 
 impl fmt::Display for SentinelAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

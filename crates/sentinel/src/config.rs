@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use slotward_cluster::{InvalidTiming, Timing};
-
-/// What is added to a sentinel's RESP port to get its gRPC port, unless that is told: from 26379 it
-/// stays below the ports that Linux hands out to outgoing connections.
-const GRPC_PORT_OFFSET: u16 = 1_000;
+use slotward_types::GRPC_PORT_OFFSET;
 
 /// Where a sentinel is reached: `host:port` or `host:port@grpcport`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +71,23 @@ impl FromStr for SentinelAddress {
     }
 }
 
+/// A master that the sentinels watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// Its name, by which clients ask for it.
+    pub name: String,
+    /// Where it, or one of its replicas, is first looked for: a host name or address…
+    pub host: String,
+    /// …and a port.
+    pub port: u16,
+    /// How many sentinels at least form a group.
+    pub quorum: u32,
+    /// Who we are to it; empty is the default user.
+    pub user: String,
+    /// The password given to it; empty gives none.
+    pub password: String,
+}
+
 /// What a sentinel is started with.
 #[derive(Debug, Clone)]
 pub struct SentinelConfig {
@@ -85,9 +99,17 @@ pub struct SentinelConfig {
     pub grpc_port: Option<u16>,
     /// Where the log, the snapshots and the id are kept. Made if it does not exist.
     pub dir: PathBuf,
-    /// All members of the group, this one included. The first in sorted order forms the group.
+    /// All members of the group, this one included; nobody else is taken in, unless there are
+    /// monitors or seeds.
     pub peers: Vec<SentinelAddress>,
-    /// Which of the peers this is, if the port alone does not tell.
+    /// Some other sentinels, through which this one finds the rest.
+    pub seeds: Vec<SentinelAddress>,
+    /// The masters to watch. The sentinels that watch the same one find each other there.
+    pub monitors: Vec<Monitor>,
+    /// Whether masters are known by the names under which they are watched.
+    pub announce_hostnames: bool,
+    /// Which of the peers this is, if the port alone does not tell; without peers, where others
+    /// reach this one.
     pub announce: Option<SentinelAddress>,
     /// The password that RESP clients must give.
     pub requirepass: Option<String>,
@@ -111,6 +133,9 @@ impl Default for SentinelConfig {
             grpc_port: None,
             dir: PathBuf::from("."),
             peers: Vec::new(),
+            seeds: Vec::new(),
+            monitors: Vec::new(),
+            announce_hostnames: false,
             announce: None,
             requirepass: None,
             clients_max: 10_000,
@@ -190,7 +215,7 @@ impl SentinelConfig {
             return if known { Ok(me.clone()) } else { Err(InvalidConfig::NotAmongPeers(me.port)) };
         }
         if self.peers.is_empty() {
-            let host = "127.0.0.1".to_owned();
+            let host = self.own_host();
             return Ok(SentinelAddress { host, port: self.port, grpc_port });
         }
         let with_port: Vec<&SentinelAddress> =
@@ -206,6 +231,49 @@ impl SentinelConfig {
                 }
             }
         }
+    }
+
+    /// Whether the sentinels of the group are not all named here.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.monitors.is_empty() || !self.seeds.is_empty()
+    }
+
+    /// How many sentinels at least form the group: as the settings say, and more than half of those
+    /// that they name.
+    pub(crate) fn quorum(&self, me: &SentinelAddress) -> usize {
+        let told = self.monitors.iter().map(|monitor| monitor.quorum as usize).max().unwrap_or(1);
+        let others = self.seeds.iter().filter(|seed| seed.grpc() != me.grpc()).count();
+        let seeded = if self.monitors.is_empty() { others.div_ceil(2) + 1 } else { 1 };
+        told.max(seeded).max(self.peers.len() / 2 + 1)
+    }
+
+    /// Where others reach this sentinel, if it has not been told: the address it listens on, or the
+    /// one from which it reaches them.
+    fn own_host(&self) -> String {
+        let bracketed = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        if !self.is_open() {
+            return "127.0.0.1".to_owned();
+        }
+        if let Some(ip) = self.bind.iter().find(|ip| !ip.is_unspecified()) {
+            return bracketed(*ip);
+        }
+        let monitors = self.monitors.iter().map(|monitor| (monitor.host.as_str(), monitor.port));
+        let seeds = self.seeds.iter().map(|seed| (seed.host.as_str(), seed.port));
+        // The last one is an address for documentation: whatever way leads out of this machine.
+        let mut targets = monitors.chain(seeds).chain([("192.0.2.1", 9)]);
+        let found = targets.find_map(|(host, port)| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let target = (host, port).to_socket_addrs().ok()?.next()?;
+            let any = if target.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            // Nothing is sent: the kernel only chooses the source.
+            let socket = UdpSocket::bind(any).ok()?;
+            socket.connect(target).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        });
+        found.map_or_else(|| "127.0.0.1".to_owned(), bracketed)
     }
 
     /// The port to speak gRPC on.
@@ -239,6 +307,50 @@ mod tests {
     }
 
     #[test]
+    fn as_many_form_a_group_as_the_settings_ask_for() {
+        let monitor = |quorum| Monitor {
+            name: "mymaster".into(),
+            host: "127.0.0.1".into(),
+            port: 1,
+            quorum,
+            user: String::new(),
+            password: String::new(),
+        };
+        let address = |text: &str| text.parse::<SentinelAddress>().unwrap();
+        let me = address("127.0.0.1:26379");
+        for (why, quorums, seeds, want) in [
+            ("alone", &[][..], &[][..], 1),
+            ("as told", &[2], &[], 2),
+            ("the largest", &[1, 3], &[], 3),
+            ("one seed and itself", &[], &["s:1"], 2),
+            ("itself among the seeds", &[], &["s:1", "t:1", "127.0.0.1:26379"], 2),
+            ("four seeds", &[], &["s:1", "t:1", "u:1", "v:1"], 3),
+            ("told, and seeds that may be old", &[2], &["s:1", "t:1", "u:1", "v:1"], 2),
+        ] {
+            let config = SentinelConfig {
+                monitors: quorums.iter().map(|quorum| monitor(*quorum)).collect(),
+                seeds: seeds.iter().map(|seed| address(seed)).collect(),
+                ..SentinelConfig::default()
+            };
+            assert_eq!(config.quorum(&me), want, "{why}");
+            assert_eq!(config.is_open(), why != "alone", "{why}");
+        }
+    }
+
+    #[test]
+    fn without_peers_a_sentinel_is_where_it_listens_or_whence_it_reaches_the_others() {
+        let seeds = vec!["127.0.0.1:1".parse::<SentinelAddress>().unwrap()];
+        let config = SentinelConfig { seeds, ..SentinelConfig::default() };
+        assert_eq!(config.check().unwrap().resp(), "127.0.0.1:26379", "the way to the seed");
+        let bind = vec![IpAddr::from([10, 1, 2, 3])];
+        let config = SentinelConfig { bind, ..config };
+        assert_eq!(config.check().unwrap().grpc(), "10.1.2.3:27379", "the address it listens on");
+        let announce = Some("sentinel-1:5@6".parse().unwrap());
+        let config = SentinelConfig { announce, ..config };
+        assert_eq!(config.check().unwrap().grpc(), "sentinel-1:6", "as told");
+    }
+
+    #[test]
     fn a_sentinel_finds_itself_among_its_peers() {
         let config = |port, peers: &[&str]| SentinelConfig {
             port,
@@ -249,6 +361,8 @@ mod tests {
         assert_eq!(config(2, &three).check().unwrap().resp(), "127.0.0.1:2");
         assert_eq!(config(4, &three).check(), Err(InvalidConfig::NotAmongPeers(4)));
         assert_eq!(config(1, &three[..2]).check(), Err(InvalidConfig::EvenGroup(2)));
+        let peers = |config: &SentinelConfig| config.quorum(&config.peers[0]);
+        assert_eq!(peers(&config(2, &three)), 2, "more than half of the list");
         let hosts = config(9, &["10.0.0.1:9", "10.0.0.2:9", "10.0.0.3:9"]);
         let found = |here: &[&str]| hosts.find_me(|peer| here.contains(&peer.host.as_str()));
         assert_eq!(found(&["10.0.0.2"]).unwrap().host, "10.0.0.2");

@@ -1,7 +1,7 @@
 //! A sentinel: one member of the Raft group that keeps the topology, watches the nodes and answers
 //! clients of Redis's sentinels.
 //!
-//! Owns openraft and its storage (`raft`), the shell around [`slotward_failover::SentinelMachine`]
+//! Owns openraft and its storage (`raft`), how sentinels find each other (`discovery`), the shell around [`slotward_failover::SentinelMachine`]
 //! (`control`), and the RESP side on port 26379 (`resp`). Leaves every decision about who is down
 //! and who becomes master to `failover`, and the wire formats between processes to `proto`.
 //!
@@ -10,11 +10,12 @@
 //! wait for the disk: `sentinel-log` and `sentinel-disk`.
 //!
 //! **Invariants:** what was acknowledged to another member is on disk; a revocation is on disk
-//! before it is voted; the group is formed once, by the first of its members, when all of them
-//! answer and none belongs to one.
+//! before it is voted; a group is decided once, by more than half of its sentinels, and a sentinel
+//! belongs to one group for ever.
 
 mod config;
 mod control;
+mod discovery;
 mod disk;
 mod process;
 mod raft;
@@ -23,7 +24,7 @@ mod say;
 #[cfg(test)]
 mod testing;
 
-pub use config::{InvalidConfig, SentinelAddress, SentinelConfig};
+pub use config::{InvalidConfig, Monitor, SentinelAddress, SentinelConfig};
 pub use control::RevocationsError;
 pub use process::{Sentinel, SentinelError, run};
 pub use raft::{GroupError, WalError};

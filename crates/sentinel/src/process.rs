@@ -22,6 +22,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::config::{InvalidConfig, SentinelAddress, SentinelConfig};
 use crate::control::{self, Control, ControlService, Peers, Revocations, RevocationsError, Watch};
+use crate::discovery::Discovery;
 use crate::disk;
 use crate::raft::{Group, GroupConfig, GroupError, Member};
 use crate::resp::{self, Server};
@@ -160,6 +161,13 @@ impl Sentinel {
         };
         control.handle.spawn(control::run(watch, inbox, topology, applied_queue));
         control.handle.spawn(peers.clone().watch(group.clone(), handle.clone()));
+        let discovery = Discovery {
+            monitors: config.monitors.clone(),
+            announce_hostnames: config.announce_hostnames,
+            group: group.clone(),
+            control: handle.clone(),
+        };
+        control.handle.spawn(discovery.run());
         let service = ControlService::new(handle.clone(), group.clone(), peers.clone());
         control.handle.spawn(serve_grpc(grpc_listener, group.clone(), service));
         let server = Arc::new(server(&config, me, handle));
@@ -214,11 +222,17 @@ fn group_config(
     snapshot_every: u64,
 ) -> GroupConfig {
     let mut peers: BTreeSet<String> = config.peers.iter().map(SentinelAddress::grpc).collect();
-    peers.insert(address.grpc());
+    if !config.is_open() {
+        peers.insert(address.grpc());
+    }
     GroupConfig {
         me,
         dir: raft_dir(&config.dir),
         peers,
+        seeds: config.seeds.iter().map(SentinelAddress::grpc).collect(),
+        open: config.is_open(),
+        meets: !config.monitors.is_empty(),
+        quorum: config.quorum(address),
         heartbeat_ms: config.raft_heartbeat_ms,
         election_ms: config.raft_election_ms,
         snapshot_every,

@@ -58,15 +58,13 @@ impl Group {
         let ports: Vec<TcpListener> =
             (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let port = |index: usize| ports[index].local_addr().unwrap().port();
-        let mut peers: Vec<SentinelAddress> = (0..3)
+        let peers: Vec<SentinelAddress> = (0..3)
             .map(|n| SentinelAddress {
                 host: "127.0.0.1".into(),
                 port: port(n),
                 grpc_port: port(n + 3),
             })
             .collect();
-        // The first by its gRPC address is the one that forms the group.
-        peers.sort_by_key(SentinelAddress::grpc);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Group { dir, peers, running: BTreeMap::new(), runtime }
     }
@@ -243,6 +241,25 @@ fn the_group_survives_the_loss_of_its_leader_and_a_restart_of_all() {
     for sentinel in std::mem::take(&mut group.running).into_values() {
         sentinel.stop();
     }
+}
+
+#[test]
+fn two_of_three_form_the_group_and_the_third_joins_it() {
+    let mut group = Group::new();
+    group.start(2);
+    group.start(0);
+    let leader = group.leader();
+    assert_eq!(group.propose(leader, &register(1, 7001)), Outcome::Applied);
+    let name = |group: &Group, index| group.status(index).map(|status| status["group"].clone());
+    let formed = name(&group, leader);
+    assert!(formed.as_ref().is_some_and(Json::is_string));
+    group.start(1);
+    group.wait_for_nodes(1, 1);
+    assert_eq!(name(&group, 1), formed);
+    // One alone, with the majority of a list to wait for, forms nothing.
+    let mut alone = Group::new();
+    alone.start(1);
+    wait_for("it to answer", || name(&alone, 1).filter(Json::is_null));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::barrier::Barrier;
 use crate::call::CommandTable;
 use crate::client::Clients;
 use crate::clock;
-use crate::control::ControlHandle;
+use crate::control::{Attended, ControlHandle, Meeting};
 use crate::garbage::Garbage;
 use crate::live::{Live, database_count};
 use crate::pause::{Pause, Paused};
@@ -67,6 +67,10 @@ pub(crate) struct Node {
     pub(crate) replication: Replication,
     /// The control plane, once it runs.
     pub(crate) control: OnceLock<ControlHandle>,
+    /// The sentinels that this node attends to; held while that changes.
+    pub(crate) attending: tokio::sync::Mutex<Option<Attended>>,
+    /// Where sentinels that watch this node hear of each other.
+    pub(crate) meeting: Meeting,
     /// The end.
     pub(crate) shutdown: Shutdown,
     /// Whether due keys are looked for (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -93,6 +97,8 @@ pub(crate) struct Origin {
     pub(crate) seed: [u64; 4],
     /// Who owns which slot at the start.
     pub(crate) slot_map: SlotMap,
+    /// The sentinels that it attends to from the start.
+    pub(crate) attended: Option<Attended>,
 }
 
 impl Node {
@@ -100,7 +106,7 @@ impl Node {
     pub(crate) fn new(origin: Origin) -> anyhow::Result<Arc<Node>> {
         let settings = origin.config.settings().clone();
         let commands = CommandTable::new();
-        let managed = !settings.sentinels.is_empty();
+        let managed = origin.attended.is_some();
         let seed = origin.seed;
         let node = Node {
             started_at: Instant::now(),
@@ -123,8 +129,10 @@ impl Node {
             commands,
             slow_log: SlowLog::default(),
             pause: Pause::default(),
-            replication: Replication::new(&settings),
+            replication: Replication::new(&settings, managed),
             control: OnceLock::new(),
+            attending: tokio::sync::Mutex::new(origin.attended),
+            meeting: Meeting::default(),
             shutdown: Shutdown::default(),
             active_expiry: AtomicBool::new(true),
             last_save: AtomicI64::new(clock::unix_now().0 / 1000),

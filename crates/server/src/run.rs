@@ -40,6 +40,7 @@ pub fn run(config: Config, config_file: &str) -> anyhow::Result<()> {
             settings.maxclients
         );
     }
+    let attended = control::attended(&settings)?;
     let workers = worker_count(&settings);
     let node = Node::new(Origin {
         config,
@@ -47,6 +48,7 @@ pub fn run(config: Config, config_file: &str) -> anyhow::Result<()> {
         workers,
         seed: random_seed()?,
         slot_map: SlotMap::new(Arc::new(Topology::default()), None),
+        attended,
     })?;
     announce(&node);
     let pid_file = PidFile::write(&settings)?;

@@ -54,6 +54,13 @@ impl RoleView {
         }
     }
 
+    /// From now on sentinels decide the role; until they give it one the node serves nothing. To be
+    /// called inside the worker barrier, so that what was executed before has been answered for.
+    pub(crate) fn manage(&self) {
+        self.lease_until.store(0, Ordering::SeqCst);
+        self.word.store(MANAGED, Ordering::SeqCst);
+    }
+
     /// Role and epoch now.
     #[inline]
     pub(crate) fn load(&self) -> RoleWord {
@@ -167,6 +174,17 @@ mod tests {
         assert!(!view.may_reply(view.load()), "the lease was given up");
         view.set_role(false, Epoch(4));
         assert!(view.may_reply(view.load()), "a replica needs no lease to answer reads");
+    }
+
+    #[test]
+    fn a_standalone_master_that_is_taken_over_serves_nothing_until_it_has_a_lease() {
+        let view = RoleView::new(false);
+        let alone = view.load();
+        view.manage();
+        assert!(view.load().is_managed() && !view.load().is_master());
+        view.set_role(true, Epoch(1));
+        assert!(!view.holds_lease(view.load()));
+        assert!(!alone.is_managed(), "what it executed before was answered for as before");
     }
 
     #[test]

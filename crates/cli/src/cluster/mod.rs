@@ -112,7 +112,7 @@ impl Layout {
         let nodes = u32::from(self.port)..u32::from(self.port) + self.node_count();
         let sentinels = u32::from(self.sentinel_port)
             ..u32::from(self.sentinel_port) + u32::from(self.sentinels);
-        let offset = u32::from(slotward_config::GRPC_PORT_OFFSET);
+        let offset = u32::from(slotward_types::GRPC_PORT_OFFSET);
         let grpc = sentinels.start + offset..sentinels.end + offset;
         anyhow::ensure!(nodes.end.max(grpc.end) <= 65_536, "these ports go beyond 65535");
         for (whose, ports) in [("the sentinels", sentinels), ("the sentinels' gRPC", grpc)] {

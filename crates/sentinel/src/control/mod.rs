@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::raft::{Group, RaftId, Status};
+use crate::raft::{Group, GroupId, RaftId, Status};
 
 pub(crate) use peers::Peers;
 pub(crate) use revocations::Revocations;
@@ -65,6 +65,8 @@ pub(crate) struct View {
     pub(crate) health: Health,
     /// How the group stands.
     pub(crate) group: Status,
+    /// The group's name, once this sentinel belongs to one.
+    pub(crate) name: Option<GroupId>,
     /// How long ago each other sentinel answered, and whether that is too long.
     pub(crate) silence: BTreeMap<RaftId, (Duration, bool)>,
 }
@@ -74,6 +76,7 @@ enum Message {
     Event(SentinelEvent),
     Opened { stream: StreamId, node: slotward_cluster::Member, outbox: Outbox },
     View(oneshot::Sender<View>),
+    ForgetSilent,
 }
 
 type Outbox = mpsc::Sender<Result<SentinelMessage, tonic::Status>>;
@@ -108,6 +111,12 @@ impl Control {
     /// Asks for a failover, as `SENTINEL FAILOVER` does.
     pub(crate) async fn fail_over(&self, request: FailoverRequest) {
         self.tell(SentinelEvent::FailoverWished(request)).await;
+    }
+
+    /// Has the silent sentinels leave the group, if this one leads it.
+    pub(crate) async fn forget_silent(&self) {
+        // Fails only when the task has ended.
+        let _ = self.inbox.send(Message::ForgetSilent).await;
     }
 
     /// Everything that is published from now on.
@@ -230,11 +239,29 @@ impl Task {
                     self.step(SentinelEvent::StreamOpened(stream, node));
                 }
             }
+            Message::ForgetSilent => self.forget_silent(),
             Message::View(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.view());
             }
         }
+    }
+
+    fn forget_silent(&self) {
+        let (group, peers) = (self.watch.group.clone(), &self.watch.peers);
+        let status = group.status();
+        let silent: BTreeSet<RaftId> =
+            status.members.keys().copied().filter(|id| peers.silence(*id).1).collect();
+        if !status.leading || silent.is_empty() {
+            return;
+        }
+        tokio::spawn(async move {
+            match timeout(PROPOSE_TIMEOUT, group.expel(silent)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("silent sentinels stay in the group: {error}"),
+                Err(_) => tracing::warn!("silent sentinels stay in the group: no majority answers"),
+            }
+        });
     }
 
     fn on_closed(&mut self, stream: StreamId) {
@@ -333,6 +360,7 @@ impl Task {
             nodes: topology.nodes.keys().filter_map(status).collect(),
             health: self.machine.health(),
             group,
+            name: self.watch.group.name(),
             topology,
         }
     }

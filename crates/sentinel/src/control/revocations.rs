@@ -2,14 +2,13 @@
 //! that forgot would acknowledge a master that it helped to depose).
 //!
 //! ```text
-//! revocations  "SWRV" version:u32  crc32c:u32  postcard(map of shard to epoch)
+//! revocations  sealed "SWRV": postcard(map of shard to epoch)
 //! ```
 
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crc::{CRC_32_ISCSI, Crc, Table};
 use slotward_failover::{PersistId, Revocations as Map, SentinelEvent};
 
 use super::Control;
@@ -17,9 +16,7 @@ use crate::disk;
 use crate::say::Failure;
 
 const FILE: &str = "revocations";
-const MAGIC: &[u8; 4] = b"SWRV";
-const VERSION: u32 = 1;
-const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+const MAGIC: [u8; 4] = *b"SWRV";
 
 /// The file of revocations cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,21 +78,12 @@ fn write_all(dir: &Path, queue: &Receiver<(PersistId, Map)>, control: &Control, 
 
 fn encode(revoked: &Map) -> io::Result<Vec<u8>> {
     let body = postcard::to_stdvec(revoked).map_err(io::Error::other)?;
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&CRC32C.checksum(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
+    Ok(disk::seal(MAGIC, &body))
 }
 
 fn decode(bytes: &[u8]) -> io::Result<Map> {
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged");
-    let (head, body) = bytes.split_at_checked(12).ok_or_else(damaged)?;
-    let crc = u32::from_le_bytes(head[8..].try_into().expect("4 bytes"));
-    if head[..4] != *MAGIC || head[4..8] != VERSION.to_le_bytes() || CRC32C.checksum(body) != crc {
-        return Err(damaged());
-    }
-    postcard::from_bytes(body).map_err(|_| damaged())
+    let body = disk::unseal(MAGIC, bytes)?;
+    postcard::from_bytes(body).map_err(io::Error::other)
 }
 
 #[cfg(test)]

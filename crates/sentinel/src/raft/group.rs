@@ -1,30 +1,27 @@
-//! This sentinel's part in the group: starting it, forming the group once, proposing, watching.
+//! This sentinel's part in the group: starting it, proposing, watching. How it comes to belong to
+//! one is in `membership`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, InitializeError, RaftError};
-use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::{Config, ServerState, SnapshotPolicy};
 use slotward_cluster::Topology;
 use slotward_failover::Entry;
-use slotward_proto::raft::raft_client::RaftClient;
-use slotward_proto::raft::{HelloReply, HelloRequest, Sentinel};
 use slotward_types::NodeId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::formation::{Formation, GroupId};
 use super::log::LogStore;
 use super::machine::{OnApplied, StateMachine};
-use super::network::{Network, never_arrived};
-use super::{Member, Proposal, Raft, RaftId, RaftOutcome, TypeConfig, WalError};
-use crate::say::{Failure, Limited};
-
-const HELLO_TIMEOUT: Duration = Duration::from_millis(500);
-const HELLO_EVERY: Duration = Duration::from_millis(200);
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+use super::membership::Acquaintances;
+use super::network::Network;
+use super::{Member, Proposal, Raft, RaftId, RaftOutcome, TypeConfig, WalError, ledger};
+use crate::say::Failure;
 
 /// Who this sentinel is, where it keeps its log, and who else belongs to its group.
 #[derive(Debug, Clone)]
@@ -33,8 +30,16 @@ pub(crate) struct GroupConfig {
     pub(crate) me: Member,
     /// The folder of the log and the snapshots; it exists.
     pub(crate) dir: PathBuf,
-    /// The gRPC addresses of all members, this one included.
+    /// The gRPC addresses of all members, this one included; empty if they find each other.
     pub(crate) peers: BTreeSet<String>,
+    /// The gRPC addresses of some others.
+    pub(crate) seeds: BTreeSet<String>,
+    /// Whether sentinels that are not among `peers` may belong to the group.
+    pub(crate) open: bool,
+    /// Whether there is a server at which sentinels meet.
+    pub(crate) meets: bool,
+    /// How many sentinels at least form a group.
+    pub(crate) quorum: usize,
     /// Milliseconds between a leader's heartbeats.
     pub(crate) heartbeat_ms: u64,
     /// Least and most milliseconds of silence, beyond the leader's lease, before an election.
@@ -51,6 +56,18 @@ pub enum GroupError {
     Log(#[from] WalError),
     #[error("the snapshot in {path}: {source}")]
     Snapshot { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Formation(std::io::Error),
+    #[error(
+        "{0} holds a Raft log and no record of the group that it belongs to: restore the file \
+         'formation', or remove the sentinel's folder and let it join its group anew"
+    )]
+    NoRecord(PathBuf),
+    #[error(
+        "{0}: the snapshot is missing, or older than the log that is left. Restore it, or remove \
+         this sentinel's folder and let it join its group anew"
+    )]
+    NoSnapshot(PathBuf),
     #[error("{0}")]
     Raft(String),
 }
@@ -84,16 +101,27 @@ pub(crate) struct Status {
 /// This sentinel's handle on the group; clones share it.
 #[derive(Clone)]
 pub(crate) struct Group {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     me: Member,
     raft_id: RaftId,
-    peers: BTreeSet<String>,
+    pub(super) peers: BTreeSet<String>,
+    pub(super) seeds: BTreeSet<String>,
+    pub(super) open: bool,
+    pub(super) meets: bool,
+    pub(super) quorum: usize,
+    pub(super) dir: PathBuf,
+    /// What this sentinel has bound itself to; held while that is written.
+    pub(super) formation: tokio::sync::Mutex<Formation>,
+    /// The group it belongs to, once it does.
+    pub(super) name: Arc<OnceLock<GroupId>>,
+    pub(super) acquaintances: Mutex<Acquaintances>,
+    pub(super) failure: Failure,
     raft: Raft,
     log: LogStore,
-    network: Network,
+    pub(super) network: Network,
     status: watch::Receiver<Status>,
 }
 
@@ -107,20 +135,48 @@ impl Group {
         failure: Failure,
     ) -> Result<(Group, Arc<Topology>), GroupError> {
         let raft_id = raft_id(&config.me);
+        let ledger = ledger::read(&config.dir).map_err(GroupError::Formation)?;
+        let formation = Formation::new(raft_id, ledger);
+        let name = Arc::new(OnceLock::new());
+        if let Some(group) = formation.group() {
+            name.get_or_init(|| group);
+        }
         let log = LogStore::open(&config.dir)?;
         let machine = StateMachine::open(&config.dir, on_applied)
             .map_err(|source| GroupError::Snapshot { path: config.dir.clone(), source })?;
         let topology = machine.topology();
-        let network = Network::new(raft_id);
+        if log.purged() > machine.applied() {
+            return Err(GroupError::NoSnapshot(config.dir));
+        }
+        let network = Network::new(raft_id, Arc::clone(&name));
         let raft_config = raft_config(&config).map_err(GroupError::Raft)?;
         let raft = Raft::new(raft_id, Arc::new(raft_config), network.clone(), log.clone(), machine)
             .await
             .map_err(|error| GroupError::Raft(error.to_string()))?;
-        let status = watch_status(&raft, failure);
-        let inner =
-            Inner { me: config.me, raft_id, peers: config.peers, raft, log, network, status };
+        if name.get().is_none() && raft.is_initialized().await.unwrap_or(true) {
+            return Err(GroupError::NoRecord(config.dir));
+        }
+        let status = watch_status(&raft, failure.clone());
+        let inner = Inner {
+            me: config.me,
+            raft_id,
+            peers: config.peers,
+            seeds: config.seeds,
+            open: config.open,
+            meets: config.meets,
+            quorum: config.quorum,
+            dir: config.dir,
+            formation: tokio::sync::Mutex::new(formation),
+            name,
+            acquaintances: Mutex::default(),
+            failure,
+            raft,
+            log,
+            network,
+            status,
+        };
         let group = Group { inner: Arc::new(inner) };
-        tokio::spawn(group.clone().become_member());
+        tokio::spawn(group.clone().take_part());
         Ok((group, topology))
     }
 
@@ -180,120 +236,6 @@ impl Group {
     pub(crate) async fn shutdown(&self) {
         let _ = self.raft().shutdown().await;
         self.inner.log.close();
-    }
-
-    /// Takes a sentinel in, in the place of the one at the same address that lost its disk.
-    pub(crate) async fn admit(&self, member: Member) -> Result<(), ProposeError> {
-        let status = self.status();
-        if !status.leading {
-            return Err(ProposeError::NotLeader);
-        }
-        let id = raft_id(&member);
-        if status.voters.contains(&id) {
-            return Ok(());
-        }
-        if !self.inner.peers.contains(&member.grpc) {
-            let why = format!("{} is not among this group's peers", member.grpc);
-            return Err(ProposeError::Unknown(why));
-        }
-        tracing::info!(sentinel = %member.resp, "takes a sentinel with a new disk into the group");
-        let predecessors = status.members.iter().filter(|(_, old)| old.grpc == member.grpc);
-        let gone: BTreeSet<RaftId> = predecessors.map(|(id, _)| *id).collect();
-        let voters: BTreeSet<RaftId> =
-            status.voters.difference(&gone).copied().chain([id]).collect();
-        let raft = self.raft();
-        raft.add_learner(id, member, true).await.map_err(propose_error)?;
-        raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false)
-            .await
-            .map_err(propose_error)?;
-        Ok(())
-    }
-
-    /// Forms the group, joins it, or finds that this member belongs to it already.
-    async fn become_member(self) {
-        let mut said = Limited::new(Duration::from_secs(10));
-        loop {
-            let status = self.status();
-            if status.voters.contains(&self.raft_id()) {
-                return;
-            }
-            let replies = self.ask_peers().await;
-            let missing: Vec<&str> =
-                self.others().filter(|peer| !replies.contains_key(*peer)).collect();
-            if let Some(reply) = replies.values().find(|reply| reply.initialized) {
-                self.ask_to_join(reply, &replies).await;
-            } else if !missing.is_empty() {
-                said.info(|| format!("waits for {} to form the group", missing.join(", ")));
-            } else if self.is_first() {
-                self.initialize(&replies).await;
-            }
-            tokio::time::sleep(HELLO_EVERY).await;
-        }
-    }
-
-    fn others(&self) -> impl Iterator<Item = &str> {
-        self.inner.peers.iter().map(String::as_str).filter(|peer| *peer != self.me().grpc)
-    }
-
-    /// Whether this member is the one that forms the group. Exactly one of them is, by its address.
-    fn is_first(&self) -> bool {
-        self.inner.peers.first().is_some_and(|first| *first == self.me().grpc)
-    }
-
-    async fn ask_peers(&self) -> BTreeMap<String, HelloReply> {
-        let mut asked = tokio::task::JoinSet::new();
-        for peer in self.others() {
-            let (group, peer) = (self.clone(), peer.to_owned());
-            asked.spawn(async move {
-                let channel = group.inner.network.channel(&peer).ok()?;
-                let request = HelloRequest { from: Some(group.me().into()) };
-                let mut client = RaftClient::new(channel);
-                let reply = timeout(HELLO_TIMEOUT, client.hello(request)).await.ok()?.ok()?;
-                Some((peer, reply.into_inner()))
-            });
-        }
-        asked.join_all().await.into_iter().flatten().collect()
-    }
-
-    /// A group exists and this member is not in it: its disk is new. It joins as somebody new.
-    async fn ask_to_join(&self, reply: &HelloReply, replies: &BTreeMap<String, HelloReply>) {
-        let mine = Sentinel::from(self.me());
-        if reply.members.iter().any(|member| member.id == mine.id) {
-            // Just formed, with this one in it: the leader's first message is on its way.
-            return;
-        }
-        let leader = replies.iter().find(|(_, other)| {
-            other.sentinel.as_ref().is_some_and(|sentinel| sentinel.id == reply.leader_id)
-        });
-        let Some((leader, _)) = leader else { return };
-        let Ok(channel) = self.inner.network.channel(leader) else { return };
-        let mut client = RaftClient::new(channel);
-        match timeout(JOIN_TIMEOUT, client.join(mine)).await {
-            Ok(Ok(_)) => tracing::info!(%leader, "joined the group with a new disk"),
-            Ok(Err(status)) if never_arrived(&status) => {}
-            Ok(Err(status)) => tracing::info!(%leader, "not taken in yet: {}", status.message()),
-            Err(_) => tracing::info!(%leader, "not taken in yet: no answer in time"),
-        }
-    }
-
-    /// Forms the group. All members have answered and none belongs to one, so nobody else can have
-    /// formed it, and this one, the first by address, is the only one that tries.
-    async fn initialize(&self, replies: &BTreeMap<String, HelloReply>) {
-        let others = replies.values().filter_map(|reply| reply.sentinel.clone());
-        let members: Result<Vec<Member>, _> = others.map(Member::try_from).collect();
-        let Ok(mut members) = members else { return };
-        members.push(self.me().clone());
-        let members: BTreeMap<RaftId, Member> =
-            members.into_iter().map(|member| (raft_id(&member), member)).collect();
-        if members.len() != self.inner.peers.len() {
-            tracing::error!("two sentinels have the same id: was a data folder copied?");
-            return;
-        }
-        match self.raft().initialize(members).await {
-            Ok(()) => tracing::info!("formed the group"),
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-            Err(error) => tracing::error!("cannot form the group: {error}"),
-        }
     }
 }
 
@@ -357,7 +299,9 @@ fn watch_status(raft: &Raft, failure: Failure) -> watch::Receiver<Status> {
     rx
 }
 
-fn propose_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+pub(super) fn propose_error(
+    error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+) -> ProposeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ProposeError::NotLeader,
         other => ProposeError::Unknown(other.to_string()),

@@ -76,12 +76,18 @@ impl LogStore {
                 .replay(&record)
                 .map_err(|source| WalError::Io { path: dir.to_owned(), source })?;
         }
+        inner.check_that_nothing_is_missing(dir)?;
         let thread = std::thread::Builder::new()
             .name("sentinel-log".into())
             .spawn(move || write_all(wal, &queue))
             .map_err(|source| WalError::Io { path: dir.to_owned(), source })?;
         let shared = Shared { inner: Mutex::new(inner), writer: Mutex::new(Some(thread)) };
         Ok(LogStore { shared: Arc::new(shared) })
+    }
+
+    /// The last entry that is no more, because a snapshot holds it.
+    pub(crate) fn purged(&self) -> Option<LogIdOf<TypeConfig>> {
+        self.lock().purged
     }
 
     /// Writes what is queued and ends the writing thread.
@@ -123,8 +129,19 @@ impl Inner {
             Kind::Truncate => self.truncate_from(record.index),
             Kind::Purge => self.purge(decode(&record.payload)?),
             Kind::Committed => self.committed = decode(&record.payload)?,
+            Kind::Sealed => unreachable!("the log's files keep it to themselves"),
         }
         Ok(())
+    }
+
+    /// The entries follow each other, from the one after the last purged.
+    fn check_that_nothing_is_missing(&self, dir: &Path) -> Result<(), WalError> {
+        let beginning = self.purged.map_or(0, |purged| purged.index() + 1);
+        let mut found = (beginning..).zip(self.entries.keys());
+        match found.find(|(wanted, first)| wanted != *first) {
+            None => Ok(()),
+            Some((wanted, &first)) => Err(WalError::Gap { path: dir.to_owned(), first, wanted }),
+        }
     }
 
     fn truncate_from(&mut self, index: u64) {
@@ -239,6 +256,9 @@ fn write_all(mut wal: Wal, queue: &Receiver<Job>) {
                 Done::Unneeded => {}
             }
         }
+    }
+    if let Err(error) = wal.finish() {
+        tracing::warn!("the Raft log was not ended in order: {error}");
     }
 }
 

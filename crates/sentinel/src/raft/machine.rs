@@ -3,14 +3,13 @@
 //! In memory; a snapshot of it goes to disk now and then, and the log holds the rest.
 //!
 //! ```text
-//! snapshot  "SWSN" version:u32  crc32c:u32  head_length:u32  head  topology
+//! snapshot  sealed "SWSN": head_length:u32  head  topology
 //! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crc::{CRC_32_ISCSI, Crc, Table};
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -22,9 +21,7 @@ use super::{RaftOutcome, TypeConfig};
 use crate::disk;
 
 const FILE: &str = "snapshot";
-const MAGIC: &[u8; 4] = b"SWSN";
-const VERSION: u32 = 1;
-const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+const MAGIC: [u8; 4] = *b"SWSN";
 
 /// Told of every topology that the log makes, in order.
 pub(crate) type OnApplied = Arc<dyn Fn(Arc<Topology>) + Send + Sync>;
@@ -66,6 +63,11 @@ impl StateMachine {
     /// The topology as it is now.
     pub(crate) fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.lock().topology)
+    }
+
+    /// The last entry that the snapshot it started from holds.
+    pub(crate) fn applied(&self) -> Option<LogIdOf<TypeConfig>> {
+        self.lock().last_applied
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,23 +125,12 @@ impl Stored {
         let mut body = (head.len() as u32).to_le_bytes().to_vec();
         body.extend_from_slice(&head);
         body.extend_from_slice(&self.topology);
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&CRC32C.checksum(&body).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        Ok(disk::seal(MAGIC, &body))
     }
 
     fn decode(bytes: &[u8]) -> io::Result<Stored> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not an intact snapshot");
-        let (head, body) = bytes.split_at_checked(12).ok_or_else(damaged)?;
-        let crc = u32::from_le_bytes(head[8..].try_into().expect("4 bytes"));
-        if head[..4] != *MAGIC || head[4..8] != VERSION.to_le_bytes() {
-            return Err(damaged());
-        }
-        if CRC32C.checksum(body) != crc {
-            return Err(damaged());
-        }
+        let body = disk::unseal(MAGIC, bytes)?;
         let (length, body) = body.split_at_checked(4).ok_or_else(damaged)?;
         let length = u32::from_le_bytes(length.try_into().expect("4 bytes")) as usize;
         let (meta, topology) = body.split_at_checked(length).ok_or_else(damaged)?;

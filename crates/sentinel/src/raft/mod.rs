@@ -3,9 +3,12 @@
 //! A log entry is a change of the topology, its result an [`RaftOutcome`]. The Raft id of a sentinel comes from its disk, not from its address: one that lost
 //! its disk comes back as somebody else, since it may have forgotten whom it voted for.
 
+mod formation;
 mod group;
+mod ledger;
 mod log;
 mod machine;
+mod membership;
 mod network;
 mod service;
 #[cfg(test)]
@@ -19,7 +22,9 @@ use slotward_failover::{Entry, Rejected};
 use slotward_proto::{InvalidMessage, raft as wire};
 use slotward_types::NodeId;
 
+pub(crate) use formation::GroupId;
 pub use group::GroupError;
+use group::raft_id;
 pub(crate) use group::{Group, GroupConfig, ProposeError, Status};
 pub(crate) use network::{never_arrived, open_channel};
 pub use wal::WalError;
@@ -36,6 +41,13 @@ pub(crate) struct Member {
     pub(crate) resp: String,
     /// Where it speaks gRPC, `host:port`.
     pub(crate) grpc: String,
+}
+
+impl Member {
+    /// Whether its addresses are ones.
+    pub(crate) fn has_addresses(&self) -> bool {
+        is_address(&self.resp) && is_address(&self.grpc)
+    }
 }
 
 impl From<&Member> for wire::Sentinel {
@@ -55,12 +67,26 @@ impl TryFrom<wire::Sentinel> for Member {
     fn try_from(sentinel: wire::Sentinel) -> Result<Self, InvalidMessage> {
         let id = <[u8; 20]>::try_from(&sentinel.id[..])
             .map_err(|_| InvalidMessage::Invalid("a sentinel's id"))?;
-        Ok(Member {
+        let member = Member {
             id: NodeId::from_bytes(id).to_string(),
             resp: sentinel.resp_address,
             grpc: sentinel.grpc_address,
-        })
+        };
+        if !member.has_addresses() {
+            return Err(InvalidMessage::Invalid("a sentinel's address"));
+        }
+        Ok(member)
     }
+}
+
+/// `host:port`.
+fn is_address(text: &str) -> bool {
+    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]%".contains(&byte);
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        (1..=256).contains(&host.len())
+            && host.bytes().all(host_byte)
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// What the log is asked to keep.

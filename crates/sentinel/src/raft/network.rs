@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use openraft::OptionalSend;
@@ -26,6 +26,7 @@ use slotward_proto::raft::{RaftMessage, SnapshotPiece};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
+use super::formation::GroupId;
 use super::{Member, RaftId, TypeConfig};
 
 /// Bytes of a snapshot in one message.
@@ -38,13 +39,26 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 #[derive(Clone, Default)]
 pub(crate) struct Network {
     id: RaftId,
+    group: Arc<OnceLock<GroupId>>,
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
+    met: Arc<Mutex<BTreeMap<RaftId, String>>>,
 }
 
 impl Network {
-    /// The network as the member `id` sees it.
-    pub(crate) fn new(id: RaftId) -> Self {
-        Network { id, channels: Arc::default() }
+    /// The network as the member `id` sees it, in the group that it belongs to once that is set.
+    pub(crate) fn new(id: RaftId, group: Arc<OnceLock<GroupId>>) -> Self {
+        Network { id, group, channels: Arc::default(), met: Arc::default() }
+    }
+
+    /// This sentinel has just answered at this gRPC address: that counts more than what the log
+    /// says, since addresses change with restarts and the log is to be reached first.
+    pub(crate) fn met(&self, id: RaftId, grpc: &str) {
+        self.met.lock().expect("no holder of this lock panics").insert(id, grpc.to_owned());
+    }
+
+    fn whereabouts(&self, id: RaftId, node: &Member) -> String {
+        let met = self.met.lock().expect("no holder of this lock panics");
+        met.get(&id).unwrap_or(&node.grpc).clone()
     }
 
     /// The channel to this address, the same for every caller.
@@ -86,19 +100,15 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: RaftId, node: &Member) -> Peer {
-        let client = self.channel(&node.grpc).map(RaftClient::new).map_err(|error| {
-            tracing::error!(sentinel = %node.resp, "its address cannot be used: {error}");
-            error.to_string()
-        });
-        Peer { from: self.id, target, client }
+        Peer { network: self.clone(), target, node: node.clone() }
     }
 }
 
 /// Calls to one other member.
 pub(crate) struct Peer {
-    from: RaftId,
+    network: Network,
     target: RaftId,
-    client: Result<RaftClient<Channel>, String>,
+    node: Member,
 }
 
 type Fault = RPCError<TypeConfig>;
@@ -106,11 +116,21 @@ type Fault = RPCError<TypeConfig>;
 impl Peer {
     fn message<T: Serialize>(&self, value: &T) -> Result<RaftMessage, Fault> {
         let payload = encode(value).map_err(fault)?;
-        Ok(RaftMessage { to: self.target, payload: payload.into() })
+        Ok(RaftMessage { to: self.target, payload: payload.into(), group: self.group()? })
     }
 
     fn client(&self) -> Result<RaftClient<Channel>, Fault> {
-        self.client.clone().map_err(|why| RPCError::Unreachable(Unreachable::from_string(why)))
+        let grpc = self.network.whereabouts(self.target, &self.node);
+        let channel = self.network.channel(&grpc).map_err(|error| {
+            let why = format!("{grpc} cannot be used as an address: {error}");
+            RPCError::Unreachable(Unreachable::from_string(why))
+        })?;
+        Ok(RaftClient::new(channel))
+    }
+
+    fn group(&self) -> Result<String, Fault> {
+        let group = self.network.group.get().ok_or_else(|| fault("belongs to no group yet"))?;
+        Ok(group.to_string())
     }
 
     /// Waits for the reply within the time that openraft gives the call.
@@ -128,7 +148,7 @@ impl Peer {
             Ok(Err(status)) => Err(fault(status.message())),
             Err(_) => Err(RPCError::Timeout(Timeout {
                 action,
-                id: self.from,
+                id: self.network.id,
                 target: self.target,
                 timeout: limit,
             })),
@@ -175,7 +195,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client()?;
         let head = encode(&(vote, snapshot.meta)).map_err(fault)?;
-        let pieces = pieces(self.target, head, &snapshot.snapshot);
+        let pieces = pieces(self.target, &self.group()?, head, &snapshot.snapshot);
         let call = client.install_snapshot(Request::new(tokio_stream::iter(pieces)));
         tokio::select! {
             reply = self.reply(RPCTypes::InstallSnapshot, option.soft_ttl(), call) => Ok(reply?),
@@ -201,13 +221,15 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 }
 
-fn pieces(to: RaftId, head: Vec<u8>, data: &[u8]) -> Vec<SnapshotPiece> {
-    let mut pieces = vec![SnapshotPiece { to, head: head.into(), data: Vec::new().into() }];
-    pieces.extend(data.chunks(PIECE_BYTES).map(|piece| SnapshotPiece {
+fn pieces(to: RaftId, group: &str, head: Vec<u8>, data: &[u8]) -> Vec<SnapshotPiece> {
+    let piece = |head: Vec<u8>, data: &[u8]| SnapshotPiece {
         to,
-        head: Vec::new().into(),
-        data: piece.to_vec().into(),
-    }));
+        group: group.to_owned(),
+        head: head.into(),
+        data: data.to_vec().into(),
+    };
+    let mut pieces = vec![piece(head, &[])];
+    pieces.extend(data.chunks(PIECE_BYTES).map(|data| piece(Vec::new(), data)));
     pieces
 }
 

@@ -10,6 +10,9 @@
 //! It tells a torn tail from damage: what a crash may tear is only what had not been synced, so a
 //! bad record is a tail unless some later record says that it had been synced.
 //!
+//! A segment that has a successor ends with a record that says so, written once the successor is on
+//! disk: the loss of the last segment is noticed.
+//!
 //! **Invariant:** each segment begins with the records that are needed from older ones (the last
 //! vote, purge and commit), so a segment may be deleted when all its entries are purged.
 
@@ -44,6 +47,8 @@ pub(crate) enum Kind {
     Purge,
     /// What was known to be committed.
     Committed,
+    /// The segment is complete: the next one is on disk.
+    Sealed,
 }
 
 impl Kind {
@@ -54,6 +59,7 @@ impl Kind {
             Kind::Truncate => 3,
             Kind::Purge => 4,
             Kind::Committed => 5,
+            Kind::Sealed => 6,
         }
     }
 
@@ -64,6 +70,7 @@ impl Kind {
             3 => Kind::Truncate,
             4 => Kind::Purge,
             5 => Kind::Committed,
+            6 => Kind::Sealed,
             _ => return None,
         })
     }
@@ -80,6 +87,8 @@ pub(crate) struct Record {
     pub(crate) payload: Vec<u8>,
 }
 
+const SEAL: Record = Record { kind: Kind::Sealed, index: 0, payload: Vec::new() };
+
 /// A log that cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -93,8 +102,16 @@ pub enum WalError {
     Damaged { path: PathBuf, offset: u64 },
     #[error("{path}: not a log segment of this version")]
     NotASegment { path: PathBuf },
-    #[error("{path}: missing, though a later segment exists")]
+    #[error(
+        "{path}: missing, though it was there. Restore it, or remove this sentinel's folder and let \
+         it join its group anew"
+    )]
     Missing { path: PathBuf },
+    #[error(
+        "{path}: the log begins at entry {first} and the entries from {wanted} on are nowhere. \
+         Restore what is missing, or remove this sentinel's folder and let it join its group anew"
+    )]
+    Gap { path: PathBuf, first: u64, wanted: u64 },
 }
 
 /// The log's files, open for appending.
@@ -131,8 +148,19 @@ impl Wal {
             let bytes = fs::read(&path).map_err(at(&path))?;
             let from = records.len();
             tail = read_segment(&path, number, &bytes, &mut records)?;
-            if !matches!(tail, Tail::Clean(_)) && position + 1 < numbers.len() {
+            let torn = !matches!(tail, Tail::Clean(_)) && !is_torn_seal(&bytes, tail.offset());
+            if torn && position + 1 < numbers.len() {
                 return Err(WalError::Damaged { path, offset: tail.offset() });
+            }
+            let sealed = records[from..].iter().position(|record| record.kind == Kind::Sealed);
+            if let Some(sealed) = sealed {
+                if from + sealed + 1 < records.len() || !matches!(tail, Tail::Clean(_)) {
+                    return Err(WalError::Damaged { path, offset: bytes.len() as u64 });
+                }
+                if position + 1 == numbers.len() {
+                    return Err(WalError::Missing { path: segment_path(dir, number + 1) });
+                }
+                records.pop();
             }
             let index_max = index_max(&records[from..]);
             segments.push_back(Segment { number, index_max });
@@ -236,6 +264,15 @@ impl Wal {
         Ok(())
     }
 
+    /// Ends the log in order: a last record that says of all others that they are on disk, so that
+    /// damage to any of them is noticed.
+    pub(crate) fn finish(&mut self) -> Result<(), WalError> {
+        self.sync()?;
+        let Some(record) = self.carried.iter().flatten().last().cloned() else { return Ok(()) };
+        self.append(&[record])?;
+        self.sync()
+    }
+
     /// Deletes the segments whose entries are all purged, oldest first.
     pub(crate) fn delete_purged(&mut self) -> Result<(), WalError> {
         while let Some(oldest) = self.sealed.front().copied() {
@@ -253,6 +290,11 @@ impl Wal {
         assert_eq!(self.durable, self.bytes, "a segment is left only when all of it is on disk");
         let number = self.active.number + 1;
         let (file, bytes) = create_segment(&self.dir, number, &self.carried)?;
+        let path = segment_path(&self.dir, self.active.number);
+        let mut seal = Vec::new();
+        encode(&mut seal, &SEAL, self.durable);
+        let written = self.file.write_all(&seal).and_then(|()| self.file.sync_data());
+        written.map_err(at(&path))?;
         self.sealed.push_back(self.active);
         self.active = Segment { number, index_max: None };
         self.file = file;
@@ -314,6 +356,16 @@ fn read_segment(
         }
     }
     Ok(Tail::Clean(at as u64))
+}
+
+/// Whether what stands from there on is the beginning of a segment's last record, which a crash cut
+/// short: all before it was on disk when the next segment was begun.
+fn is_torn_seal(bytes: &[u8], offset: u64) -> bool {
+    let mut seal = Vec::new();
+    encode(&mut seal, &SEAL, offset);
+    let rest = &bytes[offset as usize..];
+    let begun = rest.iter().zip(&seal).take_while(|(a, b)| a == b).count();
+    rest.len() <= seal.len() && rest[begun..].iter().all(|byte| *byte == 0)
 }
 
 /// Whether a record behind the bad one at `bad` says that the bad one had been on disk.
@@ -387,7 +439,7 @@ fn carry(carried: &mut [Option<Record>; 3], record: &Record) {
         Kind::Vote => 0,
         Kind::Purge => 1,
         Kind::Committed => 2,
-        Kind::Entry | Kind::Truncate => return,
+        Kind::Entry | Kind::Truncate | Kind::Sealed => return,
     };
     carried[place] = Some(record.clone());
 }
@@ -422,125 +474,4 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> WalError + use<> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TempDir;
-
-    fn entry(index: u64, payload: &[u8]) -> Record {
-        Record { kind: Kind::Entry, index, payload: payload.to_vec() }
-    }
-
-    fn reopen(dir: &TempDir) -> Result<Vec<Record>, WalError> {
-        Wal::open(dir.path()).map(|(_, records)| records)
-    }
-
-    #[test]
-    fn records_come_back_in_order() {
-        let dir = TempDir::new();
-        let (mut wal, records) = Wal::open(dir.path()).unwrap();
-        assert_eq!(records, []);
-        let vote = Record { kind: Kind::Vote, index: 0, payload: b"v".to_vec() };
-        wal.append(&[entry(1, b"a"), vote.clone()]).unwrap();
-        wal.sync().unwrap();
-        wal.append(&[entry(2, b"")]).unwrap();
-        wal.sync().unwrap();
-        drop(wal);
-        assert_eq!(reopen(&dir).unwrap(), [entry(1, b"a"), vote, entry(2, b"")]);
-    }
-
-    #[test]
-    fn a_write_torn_at_any_byte_costs_only_what_was_not_synced() {
-        let dir = TempDir::new();
-        let (mut wal, _) = Wal::open(dir.path()).unwrap();
-        wal.append(&[entry(1, b"kept")]).unwrap();
-        wal.sync().unwrap();
-        let synced = wal.bytes;
-        wal.append(&[entry(2, b"torn"), entry(3, b"too")]).unwrap();
-        drop(wal);
-        let path = segment_path(dir.path(), 1);
-        let whole = fs::read(&path).unwrap();
-        for len in synced as usize..whole.len() {
-            let torn = TempDir::new();
-            fs::write(segment_path(torn.path(), 1), &whole[..len]).unwrap();
-            let records = reopen(&torn).unwrap();
-            assert_eq!(records[0], entry(1, b"kept"), "cut at {len}");
-            assert_eq!(reopen(&torn).unwrap(), records, "cut once, clean from then on");
-        }
-        // Within one unsynced batch a later sector may reach the disk and an earlier one not.
-        let mut holed = whole.clone();
-        holed[synced as usize + 26] ^= 1;
-        fs::write(&path, &holed).unwrap();
-        assert_eq!(reopen(&dir).unwrap(), [entry(1, b"kept")], "a hole in what was not synced");
-    }
-
-    #[test]
-    fn damage_to_what_was_synced_stops_the_start() {
-        let dir = TempDir::new();
-        let (mut wal, _) = Wal::open(dir.path()).unwrap();
-        for index in 1..4 {
-            wal.append(&[entry(index, b"abc")]).unwrap();
-            wal.sync().unwrap();
-        }
-        drop(wal);
-        let path = segment_path(dir.path(), 1);
-        let whole = fs::read(&path).unwrap();
-        let second = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + 3;
-        for byte in second..second + RECORD_HEADER_BYTES + 3 {
-            let mut damaged = whole.clone();
-            damaged[byte] ^= 0x40;
-            fs::write(&path, &damaged).unwrap();
-            let offset = match reopen(&dir) {
-                Err(WalError::Damaged { offset, .. }) => offset,
-                other => panic!("byte {byte}: {other:?}"),
-            };
-            assert_eq!(offset, second as u64, "byte {byte}");
-        }
-    }
-
-    #[test]
-    fn purged_segments_go_and_leave_the_vote_behind() {
-        let dir = TempDir::new();
-        let (mut wal, _) = Wal::open(dir.path()).unwrap();
-        let vote = Record { kind: Kind::Vote, index: 0, payload: b"v".to_vec() };
-        wal.append(std::slice::from_ref(&vote)).unwrap();
-        let big = vec![7; SEGMENT_BYTES as usize];
-        for index in 1..4 {
-            wal.append(&[entry(index, &big)]).unwrap();
-            wal.sync().unwrap();
-        }
-        wal.append(&[Record { kind: Kind::Purge, index: 2, payload: b"p".to_vec() }]).unwrap();
-        wal.sync().unwrap();
-        wal.delete_purged().unwrap();
-        drop(wal);
-        let records = reopen(&dir).unwrap();
-        assert_eq!(records.iter().filter(|r| r.kind == Kind::Entry).count(), 1, "3 is kept");
-        assert!(records.contains(&vote));
-        fs::remove_file(segment_path(dir.path(), 4)).unwrap();
-        fs::write(segment_path(dir.path(), 6), segment_header(6)).unwrap();
-        assert!(matches!(reopen(&dir), Err(WalError::Missing { .. })));
-    }
-
-    #[test]
-    fn a_segment_without_a_whole_header_is_begun_again() {
-        let dir = TempDir::new();
-        let (mut wal, _) = Wal::open(dir.path()).unwrap();
-        let vote = Record { kind: Kind::Vote, index: 0, payload: b"v".to_vec() };
-        wal.append(std::slice::from_ref(&vote)).unwrap();
-        wal.sync().unwrap();
-        drop(wal);
-        fs::write(segment_path(dir.path(), 2), b"SWR").unwrap();
-        assert_eq!(reopen(&dir).unwrap(), std::slice::from_ref(&vote));
-        assert_eq!(reopen(&dir).unwrap(), [vote.clone(), vote], "carried over to the new one");
-    }
-
-    #[test]
-    fn a_failed_write_poisons_the_log() {
-        let dir = TempDir::new();
-        let (mut wal, _) = Wal::open(dir.path()).unwrap();
-        wal.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        assert!(wal.append(&[entry(1, b"a")]).is_err());
-        wal.file = OpenOptions::new().append(true).open(segment_path(dir.path(), 1)).unwrap();
-        assert!(wal.append(&[entry(1, b"a")]).is_err(), "nobody retries it");
-        assert!(wal.sync().is_err());
-    }
-}
+mod tests;

@@ -41,6 +41,8 @@ pub(crate) enum Then {
     Close,
     /// To ask for a failover.
     FailOver(FailoverRequest),
+    /// To have the silent sentinels leave the group.
+    ForgetSilent,
     /// To end the process in order.
     Stop,
 }

@@ -2,8 +2,8 @@
 //!
 //! Every shard is a master with a name. What the protocol of Redis's sentinels asks about and ours
 //! does not have is answered with the nearest truth: a ping is a heartbeat here, the quorum is the
-//! majority of the group, and `SENTINEL RESET` forgets nothing, since what it would forget (nodes
-//! that are gone, other sentinels) is in the Raft log and not guessed from gossip.
+//! majority of the group, and `SENTINEL RESET` has the leader take sentinels that are silent out of
+//! the group: the rest of what it would forget is in the Raft log and not guessed from gossip.
 
 use slotward_cluster::{Node, Shard};
 use slotward_failover::{FailoverMode, FailoverRequest, LinkState, NodeRole, NodeStatus};
@@ -136,6 +136,9 @@ fn reset(call: &mut Call<'_>) -> Handled {
     let names = call.view.topology.shards.values().map(|shard| shard.name.as_bytes());
     let matched = names.filter(|name| glob_match(&call.args[2], name)).count();
     call.reply.integer(matched as i64);
+    if matched > 0 {
+        call.then = Then::ForgetSilent;
+    }
     Ok(())
 }
 
@@ -149,7 +152,7 @@ fn help(call: &mut Call<'_>) -> Handled {
         "MASTERS -- What is known of every master: one for each shard.",
         "MYID -- This sentinel's id.",
         "REPLICAS <master> -- What is known of the master's replicas.",
-        "RESET <pattern> -- Counts the masters that match; there is nothing to forget.",
+        "RESET <pattern> -- Said to the leader: silent sentinels leave the group.",
         "SENTINELS <master> -- The other sentinels of the group.",
         "SLOTWARD-STATUS -- Everything, as JSON.",
     ];

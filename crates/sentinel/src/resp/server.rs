@@ -197,6 +197,7 @@ impl Connection {
             Then::Nothing => {}
             Then::Close => return Ok(Next::Close),
             Then::FailOver(request) => self.server.control.fail_over(request).await,
+            Then::ForgetSilent => self.server.control.forget_silent().await,
             Then::Stop => {
                 self.server.stop.send_replace(true);
                 return Ok(Next::Close);

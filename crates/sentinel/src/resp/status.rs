@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! {
+//!   "group": "6f…" or null,     the group's name, for life; null before it has one
 //!   "version": 41,              version of the topology (index of its last log entry)
 //!   "epoch": 3,                 highest epoch in use
 //!   "slots_assigned": 16384,
@@ -51,6 +52,7 @@ pub(crate) fn json(server: &Server, view: &View) -> String {
     let timing = &topology.timing;
     let lone = topology.nodes.values().filter(|node| topology.shard_of(node.id).is_none());
     json!({
+        "group": view.name.map(|name| name.to_string()),
         "version": topology.version,
         "epoch": topology.current_epoch().0,
         "slots_assigned": topology.slots_assigned(),

@@ -107,6 +107,7 @@ fn view() -> View {
             members: (1..=3).map(|n| (n.into(), member(n))).collect(),
             voters: BTreeSet::from([1, 2, 3]),
         },
+        name: Some(crate::raft::GroupId(7)),
         silence: BTreeMap::from([
             (2, (Duration::from_millis(5000), true)),
             (3, (Duration::from_millis(200), false)),
@@ -364,6 +365,7 @@ fn the_status_document() {
     expect![[r#"
         {
           "epoch": 3,
+          "group": "00000000000000000000000000000007",
           "leader": "10.0.0.9:26371",
           "me": "10.0.0.9:26371",
           "sentinels": [

@@ -7,6 +7,7 @@ mod connection;
 mod debug;
 mod keyspace;
 mod server;
+mod slotward;
 mod transaction;
 
 use slotward_commands::{Arity, CmdError, Command, Flags, Group, Run};
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<&'static [NodeCommand]> {
         config::COMMANDS,
         debug::COMMANDS,
         cluster::COMMANDS,
+        slotward::COMMANDS,
         crate::replication::COMMANDS,
     ]
 }

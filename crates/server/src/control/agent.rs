@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use slotward_cluster::{Health, Node as KnownNode, Topology};
+use slotward_config::SentinelAddress;
 use slotward_failover::{
     DataPlane, Entry, FailoverMode, NodeConfig, NodeEffect, NodeEvent, NodeMachine, Outcome,
     PersistId, ProposalId, Rejected, SentinelId, ToNode,
@@ -46,6 +47,8 @@ pub(super) enum Input {
     Change(ClusterChange, oneshot::Sender<Result<String, String>>),
     /// What became of a change: who asked is answered when this node knows the version.
     Settled(Waiter),
+    /// These are the sentinels now.
+    Sentinels(Vec<SentinelAddress>),
     /// The process is to stop; told when it may.
     Stop(oneshot::Sender<()>),
 }
@@ -78,6 +81,8 @@ struct Agent {
     machine: NodeMachine,
     myself: KnownNode,
     sentinels: Vec<Sentinel>,
+    /// The task that keeps the stream to each of them, by address.
+    attending: BTreeMap<Arc<str>, tokio::task::AbortHandle>,
     health: Arc<ArcSwap<Health>>,
     to_self: mpsc::UnboundedSender<Input>,
     streams: BTreeMap<SentinelId, (Arc<str>, mpsc::Sender<NodeMessage>)>,
@@ -100,14 +105,12 @@ pub(super) async fn run(parts: Parts) {
     let (disk, to_write) = mpsc::unbounded_channel();
     tokio::task::spawn_local(orders::run(Rc::clone(&told), to_carry_out, to_self.clone()));
     tokio::task::spawn_local(write_states(file, to_write, to_self.clone()));
-    for sentinel in &sentinels {
-        tokio::task::spawn_local(sentinel.clone().attend(me, to_self.clone()));
-    }
     let mut agent = Agent {
         machine: NodeMachine::new(clock::boot_now(), config),
         node,
         myself,
-        sentinels,
+        sentinels: Vec::new(),
+        attending: BTreeMap::new(),
         health,
         to_self,
         streams: BTreeMap::new(),
@@ -118,6 +121,7 @@ pub(super) async fn run(parts: Parts) {
         stopping: Vec::new(),
         effects: Vec::new(),
     };
+    agent.attend_to(sentinels);
     let mut ticker = tokio::time::interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -187,6 +191,14 @@ impl Agent {
                 self.streams.remove(&id);
                 self.step(NodeEvent::SentinelDown(id));
             }
+            Input::Sentinels(addresses) => {
+                let sentinels = addresses.iter().filter_map(|address| {
+                    Sentinel::new(address)
+                        .inspect_err(|error| tracing::warn!("sentinel {address}: {error:#}"))
+                        .ok()
+                });
+                self.attend_to(sentinels.collect());
+            }
             Input::Change(change, to) => self.on_change(change, to),
             Input::Settled(waiter) => {
                 self.waiters.push(waiter);
@@ -197,6 +209,31 @@ impl Agent {
                 self.step(NodeEvent::StopWished);
             }
         }
+    }
+
+    /// Keeps streams to these sentinels, and to no others.
+    fn attend_to(&mut self, sentinels: Vec<Sentinel>) {
+        let named = |name: &Arc<str>| sentinels.iter().any(|sentinel| sentinel.name() == name);
+        self.attending.retain(|name, task| {
+            let stays = named(name);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let gone: Vec<SentinelId> =
+            self.streams.iter().filter(|(_, (name, _))| !named(name)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.on_input(Input::StreamClosed(id));
+        }
+        let me = self.machine.member();
+        for sentinel in &sentinels {
+            let (sentinel, inbox) = (sentinel.clone(), self.to_self.clone());
+            self.attending.entry(Arc::clone(sentinel.name())).or_insert_with(|| {
+                tokio::task::spawn_local(sentinel.attend(me, inbox)).abort_handle()
+            });
+        }
+        self.sentinels = sentinels;
     }
 
     fn step(&mut self, event: NodeEvent) {

@@ -68,7 +68,7 @@ fn set(slots: Vec<Slot>) -> SlotRanges {
     slots.into_iter().collect()
 }
 
-fn has_keys(node: &Node) -> bool {
+pub(super) fn has_keys(node: &Node) -> bool {
     (0..node.keyspace.databases()).any(|db| node.keyspace.dbsize(DbIndex(db)) > 0)
 }
 

@@ -7,6 +7,7 @@
 //! **Invariant:** workers learn role, epoch and lease only from here, and the lease last.
 
 mod agent;
+mod attended;
 mod changes;
 mod local;
 mod orders;
@@ -23,13 +24,14 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use slotward_cluster::{Health, Member, NodeKind, Topology};
-use slotward_config::Settings;
+use slotward_config::{SentinelAddress, Settings};
 use slotward_failover::{NodeConfig, Registration};
 use slotward_types::{Epoch, Millis, NodeId, Slot};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::node::Node;
 use agent::{Input, Parts};
+pub(crate) use attended::{Attended, Meeting};
 use local::LocalAuthority;
 use orders::Told;
 use state_file::StateFile;
@@ -107,26 +109,105 @@ pub(crate) fn health(node: &Node) -> Health {
     node.control.get().map(|control| Health::clone(&control.health.load())).unwrap_or_default()
 }
 
-/// Starts the control plane, where the settings ask for one.
+/// The folder of the node's files: the process has changed into it.
+const DIR: &str = ".";
+
+/// Whom a node with these settings attends to from its start: the sentinels that they name, or
+/// those that it was told of in an earlier run.
+pub(crate) fn attended(settings: &Settings) -> anyhow::Result<Option<Attended>> {
+    match Attended::by_settings(settings) {
+        None if !settings.cluster_enabled => Attended::read(Path::new(DIR), settings.port),
+        named => Ok(named),
+    }
+}
+
+/// Starts the control plane of a node of a cluster, or with sentinels.
 pub(crate) fn start(node: &Arc<Node>) -> anyhow::Result<()> {
     let settings = node.live.load().settings.clone();
-    if settings.sentinels.is_empty() && !settings.cluster_enabled {
+    let attended = node.attending.blocking_lock().clone();
+    if attended.is_none() && !settings.cluster_enabled {
         return Ok(());
     }
-    let dir = Path::new(".");
-    let port = settings.port;
+    begin(node, attended.as_ref())
+}
+
+fn begin(node: &Arc<Node>, attended: Option<&Attended>) -> anyhow::Result<()> {
+    let settings = node.live.load().settings.clone();
+    let (dir, port) = (Path::new(DIR), settings.port);
     let file = StateFile::open(dir, port, random_node_id()?)?;
-    let registration = registration(&settings, file.member());
+    let registration = registration(&settings, file.member(), attended);
     let health = Arc::new(ArcSwap::from_pointee(Health::default()));
-    let authority = if settings.sentinels.is_empty() {
-        let path = dir.join(format!("slotward-topology-{port}.bin"));
-        let local = Box::new(LocalAuthority::start(node, file, path, registration)?);
-        Authority::Local { node: Arc::downgrade(node), local }
-    } else {
-        Authority::Sentinels(attend(node, &settings, file, registration, health.clone())?)
+    let authority = match attended {
+        None => {
+            let path = dir.join(format!("slotward-topology-{port}.bin"));
+            let local = Box::new(LocalAuthority::start(node, file, path, registration)?);
+            Authority::Local { node: Arc::downgrade(node), local }
+        }
+        Some(attended) => Authority::Sentinels(attend(
+            node,
+            &attended.sentinels,
+            file,
+            registration,
+            health.clone(),
+        )?),
     };
     let handle = ControlHandle { authority, health };
     assert!(node.control.set(handle).is_ok(), "the control plane starts once");
+    Ok(())
+}
+
+/// Sentinels that watch this node say that they are a group, and who belongs to it. A node whose
+/// settings name its sentinels keeps to those; any other attends to one group for good. One that is
+/// to rejoin a shard, and so to take over its data, refuses if it is master of data of its own.
+///
+/// # Errors
+/// The reply's text.
+pub(crate) async fn attend_to(
+    node: &Arc<Node>,
+    attended: Attended,
+    rejoins: bool,
+) -> Result<(), String> {
+    let settings = node.live.load().settings.clone();
+    if !settings.sentinels.is_empty() {
+        return Ok(());
+    }
+    if settings.cluster_enabled {
+        let text = "ERR a node of a cluster is told its sentinels by its setting `sentinels`";
+        return Err(text.to_owned());
+    }
+    let mut attending = node.attending.lock().await;
+    if let Some(known) = &*attending {
+        if (&known.group, &known.name) != (&attended.group, &attended.name) {
+            return Err(format!(
+                "ERR this node belongs to the shard {} of the sentinels' group {}",
+                known.name, known.group
+            ));
+        }
+        if *known == attended {
+            return Ok(());
+        }
+    } else if rejoins && node.role.load().is_master() && changes::has_keys(node) {
+        return Err("ERR this node is master of data of its own".to_owned());
+    }
+    let (writing, port) = (attended.clone(), settings.port);
+    let written = tokio::task::spawn_blocking(move || writing.write(Path::new(DIR), port)).await;
+    written
+        .map_err(std::io::Error::other)
+        .flatten()
+        .map_err(|error| format!("ERR cannot write down who the sentinels are: {error}"))?;
+    if let Some(ControlHandle { authority: Authority::Sentinels(inbox), .. }) = node.control.get() {
+        inbox.send(Input::Sentinels(attended.sentinels.clone())).map_err(|_| GONE)?;
+    } else {
+        tracing::info!(group = %attended.group, "attends to the sentinels' group from now on");
+        node.replication.manage(node).await;
+        let (starting, with) = (Arc::clone(node), attended.clone());
+        let begun = tokio::task::spawn_blocking(move || begin(&starting, Some(&with))).await;
+        begun
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .map_err(|error| format!("ERR cannot attend to the sentinels: {error:#}"))?;
+    }
+    *attending = Some(attended);
     Ok(())
 }
 
@@ -146,7 +227,7 @@ pub(crate) fn stop(node: &Node) {
 /// Starts the thread that talks to the sentinels.
 fn attend(
     node: &Arc<Node>,
-    settings: &Settings,
+    sentinels: &[SentinelAddress],
     file: StateFile,
     registration: Registration,
     health: Arc<ArcSwap<Health>>,
@@ -164,7 +245,7 @@ fn attend(
     Told::new(Arc::clone(node), file.member()).publish(&alone);
     let config = NodeConfig {
         registration,
-        sentinels: u32::try_from(settings.sentinels.len())?,
+        sentinels: u32::try_from(sentinels.len())?,
         state: file.state(),
         history_epoch: Epoch(0),
         lag_bytes_max: LAG_BYTES_MAX,
@@ -173,7 +254,7 @@ fn attend(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sentinels = {
         let _inside = runtime.enter();
-        settings.sentinels.iter().map(Sentinel::new).collect::<anyhow::Result<Vec<_>>>()?
+        sentinels.iter().map(Sentinel::new).collect::<anyhow::Result<Vec<_>>>()?
     };
     let node = Arc::clone(node);
     let inbox = (to_agent.clone(), inbox);
@@ -189,7 +270,7 @@ fn attend(
 }
 
 /// How this node registers.
-fn registration(settings: &Settings, member: Member) -> Registration {
+fn registration(settings: &Settings, member: Member, attended: Option<&Attended>) -> Registration {
     let port =
         [settings.cluster_announce_port, settings.replica_announce_port, settings.announce_port]
             .into_iter()
@@ -202,19 +283,30 @@ fn registration(settings: &Settings, member: Member) -> Registration {
     let kind = if settings.cluster_enabled {
         NodeKind::Cluster
     } else {
-        NodeKind::Plain { group: settings.shard_name.clone() }
+        NodeKind::Plain { group: attended.map_or(&settings.shard_name, |told| &told.name).clone() }
     };
     let priority = if settings.cluster_replica_no_failover { 0 } else { settings.replica_priority };
     let zone = settings.zone.clone();
-    Registration { member, host: announced_host(settings), port, cport, kind, zone, priority }
+    Registration {
+        member,
+        host: announced_host(settings, attended),
+        port,
+        cport,
+        kind,
+        zone,
+        priority,
+    }
 }
 
-/// Where others reach this node: what the settings say, else the address it listens on, else the
-/// one from which it reaches a sentinel.
-fn announced_host(settings: &Settings) -> String {
+/// Where others reach this node: what the settings say, else how the sentinels know it, else the
+/// address it listens on, else the one from which it reaches a sentinel.
+fn announced_host(settings: &Settings, attended: Option<&Attended>) -> String {
     let said =
         [&settings.cluster_announce_ip, &settings.replica_announce_ip, &settings.announce_ip];
     if let Some(host) = said.into_iter().find(|host| !host.is_empty()) {
+        return host.clone();
+    }
+    if let Some(host) = attended.map(|told| &told.host).filter(|host| !host.is_empty()) {
         return host.clone();
     }
     let concrete = settings.bind.iter().map(|bind| bind.trim_start_matches('-'));
@@ -222,14 +314,18 @@ fn announced_host(settings: &Settings) -> String {
     if let Some(host) = concrete.into_iter().next() {
         return host.to_owned();
     }
-    let way_to = |address: &slotward_config::SentinelAddress| {
+    let way_to = |address: &SentinelAddress| {
         let any = if address.host.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
         // Nothing is sent: the kernel only chooses the source.
         let socket = UdpSocket::bind(any).ok()?;
         socket.connect((address.host.as_str(), address.grpc_port)).ok()?;
         Some(socket.local_addr().ok()?.ip().to_string())
     };
-    settings.sentinels.iter().find_map(way_to).unwrap_or_else(|| "127.0.0.1".to_owned())
+    attended
+        .iter()
+        .flat_map(|told| &told.sentinels)
+        .find_map(way_to)
+        .unwrap_or_else(|| "127.0.0.1".to_owned())
 }
 
 /// This node as it shows itself before anybody has registered it.

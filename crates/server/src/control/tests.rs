@@ -29,6 +29,7 @@ fn node() -> Arc<Node> {
         workers: 1,
         seed: [1, 2, 3, 4],
         slot_map: SlotMap::new(Arc::new(Topology::default()), None),
+        attended: None,
     })
     .unwrap()
 }
@@ -48,7 +49,7 @@ impl Folder {
 
     fn authority(&self, node: &Node) -> LocalAuthority {
         let file = StateFile::open(&self.0, 7000, me().node).unwrap();
-        let registration = registration(&node.live.load().settings, file.member());
+        let registration = registration(&node.live.load().settings, file.member(), None);
         LocalAuthority::start(node, file, self.0.join("topology"), registration).unwrap()
     }
 }
@@ -99,7 +100,7 @@ fn a_cluster_of_one_serves_at_once_and_after_a_restart() {
 #[test]
 fn what_a_node_says_of_itself() {
     let host = |settings: &[(&str, &str)]| {
-        let registration = registration(config(settings).settings(), me());
+        let registration = registration(config(settings).settings(), me(), None);
         (registration.host, registration.port, registration.cport)
     };
     for (why, settings, want) in [

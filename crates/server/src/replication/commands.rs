@@ -133,7 +133,7 @@ fn replicaof<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
         if call.live.settings.cluster_enabled {
             return Err(CmdError::text("ERR REPLICAOF not allowed in cluster mode."));
         }
-        if !call.live.settings.sentinels.is_empty() {
+        if call.node.role.load().is_managed() {
             return Err(CmdError::text(
                 "ERR REPLICAOF not allowed: the sentinels decide whom this node follows.",
             ));

@@ -97,9 +97,8 @@ thread_local! {
 }
 
 impl Replication {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, managed: bool) -> Self {
         let log = Arc::new(Log::new(random_id(), retention(settings)));
-        let managed = !settings.sentinels.is_empty();
         if managed || settings.cluster_enabled {
             log.activate(random_id());
         }
@@ -202,6 +201,18 @@ impl Replication {
         assert!(self.events.set(sink).is_ok(), "the control plane starts once");
     }
 
+    /// From now on sentinels decide whom the node follows.
+    pub(crate) async fn manage(&self, node: &Node) {
+        let new_id = random_id();
+        node.barrier
+            .run(|| {
+                self.log.activate(new_id);
+                self.wanted.store(!self.is_following(), Ordering::SeqCst);
+                node.role.manage();
+            })
+            .await;
+    }
+
     fn tell(&self, event: NodeEvent) {
         if let Some(sink) = self.events.get() {
             sink(event);
@@ -302,7 +313,7 @@ pub(crate) fn start(node: &Arc<Node>) {
     node.spawn_on_applier(link::manage);
     node.spawn_on_applier(session::keep_alive);
     let settings = node.live.load().settings.clone();
-    if let Some(master) = settings.replicaof.clone() {
+    if let Some(master) = settings.replicaof.clone().filter(|_| !node.role.load().is_managed()) {
         let starting = node.clone();
         node.spawn_on_applier(move |_| async move {
             commands::replicate_from(&starting, master.host, master.port).await;
