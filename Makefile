@@ -14,7 +14,7 @@ help:
 	@echo "make bench     CPU per command beside Redis and Valkey"
 	@echo "make bench-memory  resident bytes per key beside Redis and Valkey"
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
-	@echo "make failover  20 rounds of killing a master under writes"
+	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
 	@echo "make fix       format, apply suggestions, write generated pages again"
 
 up: $(SLOTWARD)-built
@@ -55,8 +55,8 @@ conformance: $(SLOTWARD)-built
 	.venv/bin/python tests/conformance.py $(ARGS)
 
 failover: $(SLOTWARD)-built
-	@scripts/install.sh test
-	.venv/bin/python bench/failover.py $(ARGS)
+	@$(SLOTWARD) cluster up
+	$(SLOTWARD) drill --fault $(or $(FAULT),kill) --rounds $(or $(ROUNDS),20) $(ARGS)
 
 fmt:
 	cargo fmt --all

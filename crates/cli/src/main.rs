@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod drill;
 mod roles;
 mod start;
 
@@ -48,6 +49,8 @@ enum Command {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Break a node of a running group under writes and show what clients see of it
+    Drill(drill::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             Command::Server { arguments } => start::run(roles::Role::Server, &arguments),
             Command::Sentinel { arguments } => start::run(roles::Role::Sentinel, &arguments),
             Command::Cluster { command } => cluster::run(&command),
+            Command::Drill(options) => drill::run(&options),
         },
     }
 }

@@ -19,6 +19,6 @@ pub use redirect::{CROSS_SLOT, ClusterDown, Route};
 pub use render::{Seen, info, links, nodes, replicas, shards, slots};
 pub use slot_map::SlotMap;
 pub use topology::{
-    Health, InvalidTiming, Liveness, Member, Node, NodeHealth, NodeKind, Phase, PromotableSet,
-    Shard, ShardId, Timing, Topology,
+    Cut, Health, InvalidTiming, Liveness, Member, Node, NodeHealth, NodeKind, Phase, PromotableSet,
+    Shard, ShardId, TAKEOVERS_MAX, Takeover, Timing, Topology,
 };

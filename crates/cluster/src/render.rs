@@ -279,6 +279,7 @@ mod tests {
             promotable: PromotableSet { version: 1, members: BTreeSet::from([master]) },
             slots: SlotRanges::try_from(slots.to_vec()).unwrap(),
             phase: Phase::Served,
+            takeovers: Vec::new(),
         }
     }
 

@@ -108,6 +108,45 @@ pub struct PromotableSet {
     pub members: BTreeSet<Member>,
 }
 
+/// Where the history of a shard's new master leaves that of the one before: what the old master
+/// executed from `taken` to `end` is not part of the shard's data any more. Replication does not
+/// wait, so this can happen in every failover without the old master's consent; it is written down
+/// instead of being passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The offset up to which both histories are the same.
+    pub taken: ReplOffset,
+    /// Where the old master's history ended, never before `taken`.
+    pub end: ReplOffset,
+    /// Whether the old master itself said so once it executed nothing more. If not, it got at
+    /// least as far as `end`: the last that was heard of it.
+    pub exact: bool,
+}
+
+impl Cut {
+    /// How many bytes of the old master's log were not taken over; if the cut is not exact, at
+    /// least as many.
+    pub fn lost_bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.taken.0)
+    }
+}
+
+/// A change of a shard's master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// The epoch that it began.
+    pub epoch: Epoch,
+    /// Who was master.
+    pub from: Member,
+    /// Who became it.
+    pub to: Member,
+    /// What was left behind.
+    pub cut: Cut,
+}
+
+/// How many of its last takeovers a shard remembers.
+pub const TAKEOVERS_MAX: usize = 8;
+
 /// A master and its replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
@@ -130,9 +169,27 @@ pub struct Shard {
     pub slots: SlotRanges,
     /// Whether it may hold data.
     pub phase: Phase,
+    /// Its last changes of master, the newest last; at most [`TAKEOVERS_MAX`].
+    pub takeovers: Vec<Takeover>,
 }
 
 impl Shard {
+    /// The last change of master, if there was one.
+    pub fn last_takeover(&self) -> Option<&Takeover> {
+        self.takeovers.last()
+    }
+
+    /// Up to which offset a history, whose last entry is of `epoch` and which ends at `offset`, is
+    /// the same as that of the present master.
+    pub fn shared_with(&self, epoch: Epoch, offset: ReplOffset) -> ReplOffset {
+        if epoch == Epoch(0) {
+            return ReplOffset(0);
+        }
+        // Whoever has not followed a takeover may hold what that takeover left behind.
+        let later = self.takeovers.iter().filter(|takeover| takeover.epoch > epoch);
+        later.map(|takeover| takeover.cut.taken).fold(offset, ReplOffset::min)
+    }
+
     /// The members other than the master.
     pub fn replicas(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.iter().copied().filter(|&node| node != self.master.node)

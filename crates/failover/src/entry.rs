@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use slotward_cluster::{Member, NodeKind, ShardId, SlotRanges, Timing};
-use slotward_types::{Epoch, NodeId};
+use slotward_cluster::{Cut, Member, NodeKind, ShardId, SlotRanges, Timing};
+use slotward_types::{Epoch, NodeId, ReplOffset};
 
 /// A change of the topology, as somebody wishes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,9 +101,31 @@ pub enum Entry {
         to: Member,
         /// Why that is safe.
         basis: Basis,
+        /// Where the histories part, as the leader knows; none if the master stays, or if there is
+        /// no history.
+        cut: Option<Cut>,
     },
     /// New times for everybody.
     SetTiming(Timing),
+    /// A replica that is being stopped: from here on nobody promotes it, and its master's lease does
+    /// not wait for it. Says so for itself; the master goes on needing its promises until it has
+    /// learned of this (rule 3).
+    StepBack {
+        /// The replica.
+        node: Member,
+    },
+    /// A deposed master, in the run in which it was master, says where its history ended: nothing
+    /// was executed after that, and it is about to follow its successor.
+    ReportEnd {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch that deposed it.
+        epoch: Epoch,
+        /// Who speaks.
+        by: Member,
+        /// Where its history ended.
+        end: ReplOffset,
+    },
 }
 
 /// What a node says of itself when it registers.
@@ -177,6 +199,13 @@ pub enum Change {
         /// Who is.
         to: Member,
         /// From which epoch on.
+        epoch: Epoch,
+    },
+    /// More is known of what a change of master left behind.
+    Takeover {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch that the change began.
         epoch: Epoch,
     },
     /// A shard is about to serve for the first time.

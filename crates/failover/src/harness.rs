@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use slotward_cluster::{Member, NodeKind, ShardId, Timing, Topology};
+use slotward_cluster::{Member, NodeKind, ShardId, Takeover, Timing, Topology};
 use slotward_types::{Epoch, Incarnation, Millis, NodeId, ReplId, ReplOffset};
 
 use crate::*;
@@ -45,7 +45,7 @@ pub(crate) struct Faults {
 }
 
 /// An entry of a node's data log: the epoch of the master that wrote it, and its number.
-type Datum = (u64, u64);
+pub(crate) type Datum = (u64, u64);
 
 enum Machine {
     Sentinel(Box<SentinelMachine>),
@@ -544,8 +544,13 @@ impl World {
                 let process = &mut self.procs[proc];
                 process.follow = Some((epoch, to));
                 process.link = None;
-                process.master_of = Epoch(0);
+                let epoch = std::mem::take(&mut process.master_of);
                 process.halted = false;
+                let end = ReplOffset(process.data.len() as u64);
+                if epoch > Epoch(0) {
+                    let ended = NodeEvent::HistoryEnded { epoch, end };
+                    self.deliver_after(1, proc, Event::Node(ended));
+                }
             }
             NodeEffect::BecomeMaster { epoch } => {
                 let process = &mut self.procs[proc];
@@ -825,6 +830,15 @@ impl World {
 
     pub(crate) fn shard(&self) -> ShardId {
         *self.topology.shards.keys().next().expect("a shard has formed")
+    }
+
+    pub(crate) fn takeovers(&self) -> Vec<Takeover> {
+        let shard = self.topology.shards.values().next();
+        shard.map_or_else(Vec::new, |shard| shard.takeovers.clone())
+    }
+
+    pub(crate) fn data(&self, proc: Proc) -> &[Datum] {
+        &self.procs[proc].data
     }
 
     pub(crate) fn stopped(&self, proc: Proc) -> bool {

@@ -39,6 +39,15 @@
 //! promises once it has as much. L commits with [`Basis::Consent`]. If that fails, M is confirmed in
 //! *e+1*. `FORCE` skips M: L tells the sentinels to revoke, and waits acknowledgements out.
 //!
+//! **Graceful stop**: a master asks for a manual failover itself, and stops when the log has named
+//! another; its data plane holds clients meanwhile, answers what it executed, then gives its lease up.
+//! A replica steps back from the promotable set first ([`Entry::StepBack`]).
+//!
+//! **Loss report**: a promotion carries where the winner's history leaves the old master's
+//! ([`slotward_cluster::Cut`]): exactly if the old master answered the prepare, else by its last
+//! heartbeat. A deposed master that follows in the same run proposes [`Entry::ReportEnd`] with the end
+//! of its history, which makes the record exact.
+//!
 //! **Restarted master**: a new incarnation opens a stream: as fast failover, without waiting. If all of
 //! the promotable set has restarted, [`Basis::AllRestarted`] once all have answered.
 //!

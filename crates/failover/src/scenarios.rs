@@ -1,6 +1,7 @@
 //! Stories that the machines must tell rightly, and a search for those that they do not.
 
-use slotward_types::Millis;
+use slotward_cluster::Cut;
+use slotward_types::{Millis, ReplOffset};
 
 use crate::harness::{Faults, Proc, World};
 use crate::plant::{Plant, plant};
@@ -71,6 +72,40 @@ fn an_isolated_master_stops_before_its_successor_begins() {
     world.heal();
     assert!(world.converges_within(20_000));
     healthy(&world);
+}
+
+/// What the log says was left behind, beside what the world knows.
+#[test]
+fn what_a_deposed_master_executed_in_vain_is_on_record() {
+    for seed in 0..10 {
+        let (mut world, master) = formed(seed, 3);
+        world.isolate(master, true);
+        time_to_successor(&mut world, master, 6_000).expect("a successor");
+        let successor = world.master().expect("it has been awaited");
+        let (old, new) = (world.data(master).to_vec(), world.data(successor).to_vec());
+        let shared = old.iter().zip(&new).take_while(|(a, b)| a == b).count() as u64;
+        let (taken, end) = (ReplOffset(shared), ReplOffset(old.len() as u64));
+        let cut = |world: &World| world.takeovers().last().expect("a change of master").cut;
+        let early = cut(&world);
+        assert!(!early.exact && early.taken == taken, "seed {seed}: {early:?}, shared {shared}");
+        assert!((taken..=end).contains(&early.end), "seed {seed}: {early:?}, end {end}");
+        world.heal();
+        assert!(world.converges_within(20_000), "seed {seed}");
+        let cut = cut(&world);
+        assert_eq!(cut, Cut { taken, end, exact: true }, "seed {seed}");
+        assert!(cut.lost_bytes() > 0, "seed {seed}: nothing was left behind");
+        healthy(&world);
+    }
+}
+
+#[test]
+fn a_hand_over_leaves_nothing_behind() {
+    let (mut world, master) = formed(3, 3);
+    world.tell_node(master, NodeEvent::StopWished);
+    time_to_successor(&mut world, master, 5_000).expect("a successor");
+    let cut = world.takeovers().last().expect("a change of master").cut;
+    assert_eq!((cut.lost_bytes(), cut.exact), (0, true));
+    assert_eq!(cut.taken.0, world.data_len(master) as u64);
 }
 
 #[test]
@@ -205,6 +240,42 @@ fn a_graceful_stop_hands_over_first() {
     world.run_for(100);
     assert!(took < 200 && world.stopped(master), "{took} ms");
     assert!(had(&world, Basis::Consent));
+    healthy(&world);
+}
+
+#[test]
+fn a_replica_that_stops_is_out_of_the_set_first() {
+    let (mut world, master) = formed(9, 3);
+    let replica = world.nodes().find(|&node| node != master).expect("three nodes");
+    let epoch = world.epoch();
+    world.tell_node(replica, NodeEvent::StopWished);
+    world.run_for(100);
+    assert!(world.stopped(replica) && world.set_size() == 2, "{}", world.dump());
+    world.run_for(500);
+    assert_eq!(world.set_size(), 2, "it was taken in again");
+    assert_eq!((world.master(), world.epoch()), (Some(master), epoch));
+    healthy(&world);
+}
+
+#[test]
+fn a_stop_without_most_of_the_sentinels_does_not_wait_for_a_successor() {
+    let (mut world, master) = formed(9, 3);
+    (0..2).for_each(|sentinel| world.kill(sentinel));
+    world.run_for(100);
+    world.tell_node(master, NodeEvent::StopWished);
+    world.run_for(20);
+    assert!(world.stopped(master));
+}
+
+#[test]
+fn a_stop_that_is_cancelled_ends_with_the_hand_over() {
+    let (mut world, master) = formed(9, 3);
+    world.tell_node(master, NodeEvent::StopWished);
+    world.run_for(2);
+    world.tell_node(master, NodeEvent::StopCancelled);
+    time_to_successor(&mut world, master, 5_000).expect("a consent is final");
+    assert!(world.converges_within(20_000), "the old master does not follow");
+    assert!(!world.stopped(master));
     healthy(&world);
 }
 

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use slotward_cluster::{
-    Member, Node, NodeKind, Phase, PromotableSet, Shard, ShardId, SlotRanges, Topology,
+    Cut, Member, Node, NodeKind, Phase, PromotableSet, Shard, ShardId, SlotRanges, TAKEOVERS_MAX,
+    Takeover, Topology,
 };
-use slotward_types::{Epoch, NodeId};
+use slotward_types::{Epoch, NodeId, ReplOffset};
 
 use crate::entry::{Basis, Change, Entry, Registration, Rejected};
 
@@ -36,8 +37,12 @@ pub fn apply(topology: &mut Topology, index: u64, entry: &Entry) -> Applied {
         Entry::SetPromotable { shard, epoch, version, by, members } => {
             set_promotable(topology, *shard, *epoch, *version, *by, members)
         }
-        Entry::Promote { shard, epoch, to, basis } => {
-            promote(topology, *shard, *epoch, *to, *basis)
+        Entry::Promote { shard, epoch, to, basis, cut } => {
+            promote(topology, *shard, *epoch, *to, *basis, *cut)
+        }
+        Entry::StepBack { node } => step_back(topology, *node),
+        Entry::ReportEnd { shard, epoch, by, end } => {
+            report_end(topology, *shard, *epoch, *by, *end)
         }
         Entry::SetTiming(timing) => {
             timing.check().map_err(|error| Rejected::Refused(error.to_string()))?;
@@ -205,6 +210,7 @@ fn create_shard(
         promotable: PromotableSet { version: 1, members: BTreeSet::from([master]) },
         slots: SlotRanges::new(),
         phase: Phase::New,
+        takeovers: Vec::new(),
     };
     topology.shards.insert(id, shard);
     id
@@ -495,6 +501,7 @@ fn promote(
     epoch: Epoch,
     to: Member,
     basis: Basis,
+    cut: Option<Cut>,
 ) -> Applied {
     shard_in(topology, id, epoch)?;
     current(topology, to)?;
@@ -516,12 +523,57 @@ fn promote(
     shard.epoch = epoch.next();
     shard.master = to;
     shard.waived = basis.waives_promises();
+    if let Some(cut) = cut.filter(|_| from != to) {
+        let cut = Cut { end: cut.end.max(cut.taken), ..cut };
+        shard.takeovers.push(Takeover { epoch: epoch.next(), from, to, cut });
+        let surplus = shard.takeovers.len().saturating_sub(TAKEOVERS_MAX);
+        shard.takeovers.drain(..surplus);
+    }
     if matches!(basis, Basis::AllRestarted | Basis::NeverServed) {
         // Nobody else is known to hold what the new master holds.
         shard.promotable.version += 1;
         shard.promotable.members = BTreeSet::from([to]);
     }
     Ok(vec![Change::Epoch { shard: id, from, to, epoch: epoch.next() }])
+}
+
+/// A replica leaves the promotable set. That the set shrinks without its master's word is safe: the
+/// master still needs whoever it believes to be in it.
+fn step_back(topology: &mut Topology, node: Member) -> Applied {
+    current(topology, node)?;
+    let shard = topology.shards.values_mut().find(|shard| shard.members.contains(&node.node));
+    let Some(shard) = shard else { return Ok(Vec::new()) };
+    if shard.master.node == node.node {
+        return refused("a master does not leave the promotable set");
+    }
+    if !shard.promotable.members.remove(&node) {
+        return Ok(Vec::new());
+    }
+    shard.promotable.version += 1;
+    Ok(vec![Change::Promotable(shard.id)])
+}
+
+/// A deposed master says where its history ended: this makes exact what the promotion could only
+/// take from its last heartbeat.
+fn report_end(
+    topology: &mut Topology,
+    id: ShardId,
+    epoch: Epoch,
+    by: Member,
+    end: ReplOffset,
+) -> Applied {
+    let shard = topology.shards.get_mut(&id).ok_or(Rejected::UnknownShard)?;
+    let takeover = shard.takeovers.iter_mut().find(|takeover| takeover.epoch == epoch);
+    let Some(takeover) = takeover else { return refused("no such change of master is remembered") };
+    if takeover.from != by {
+        return Err(Rejected::NotMaster);
+    }
+    if takeover.cut.exact {
+        return Ok(Vec::new());
+    }
+    takeover.cut.end = end.max(takeover.cut.taken);
+    takeover.cut.exact = true;
+    Ok(vec![Change::Takeover { shard: id, epoch }])
 }
 
 fn has_restarted(topology: &Topology, member: Member) -> bool {
@@ -694,7 +746,10 @@ mod tests {
 
     #[test]
     fn a_promotion_names_what_it_was_decided_on() {
-        let promote = |shard, epoch, to, basis| Entry::Promote { shard, epoch, to, basis };
+        let promote = |shard, epoch, to, basis| {
+            let cut = None;
+            Entry::Promote { shard, epoch, to, basis, cut }
+        };
         let (mut log, shard) = Log::shard_of_three();
         let unknown = promote(ShardId(9), Epoch(1), run(2, 1), Basis::RanOut);
         assert_eq!(log.apply(unknown), Err(Rejected::UnknownShard));
@@ -729,6 +784,93 @@ mod tests {
         assert_eq!(log.apply(again), Err(Rejected::StaleEpoch(Epoch(2))), "decided twice");
     }
 
+    /// A promotion of node `to` by the old master's last heartbeat.
+    fn promote_with(shard: ShardId, epoch: u64, to: Member, taken: u64, end: u64) -> Entry {
+        let cut = Cut { taken: ReplOffset(taken), end: ReplOffset(end), exact: false };
+        Entry::Promote { shard, epoch: Epoch(epoch), to, basis: Basis::Gone, cut: Some(cut) }
+    }
+
+    #[test]
+    fn a_replica_that_stops_steps_back() {
+        let (mut log, shard) = Log::shard_of_three();
+        let version = |log: &Log| log.0.shards[&shard].promotable.version;
+        let before = version(&log);
+        assert!(log.apply(Entry::StepBack { node: run(1, 1) }).is_err(), "the master");
+        let other_run = log.apply(Entry::StepBack { node: run(2, 7) });
+        assert_eq!(other_run, Err(Rejected::StaleIncarnation));
+        assert_eq!(log.ok(Entry::StepBack { node: run(2, 1) }), [Change::Promotable(shard)]);
+        assert_eq!(version(&log), before + 1);
+        assert_eq!(log.ok(Entry::StepBack { node: run(2, 1) }), [], "it is out already");
+        let to = run(2, 1);
+        let promoted = log.apply(promote_with(shard, 1, to, 1, 1));
+        assert_eq!(promoted, Err(Rejected::NotPromotable));
+    }
+
+    #[test]
+    fn a_change_of_master_records_what_it_left_behind() {
+        let (mut log, shard) = Log::shard_of_three();
+        let (m, r) = (run(1, 1), run(2, 1));
+        let report = |epoch, by, end| Entry::ReportEnd {
+            shard,
+            epoch: Epoch(epoch),
+            by,
+            end: ReplOffset(end),
+        };
+        log.ok(promote_with(shard, 1, r, 100, 120));
+        for (why, entry, want) in [
+            ("somebody else", report(2, r, 130), Rejected::NotMaster),
+            ("another run", report(2, run(1, 2), 130), Rejected::NotMaster),
+            (
+                "no such shard",
+                Entry::ReportEnd { shard: ShardId(9), epoch: Epoch(2), by: m, end: ReplOffset(1) },
+                Rejected::UnknownShard,
+            ),
+        ] {
+            assert_eq!(log.apply(entry), Err(want), "{why}");
+        }
+        assert!(log.apply(report(1, m, 130)).is_err(), "no master was deposed by that epoch");
+        let cut = |log: &Log| log.0.shards[&shard].last_takeover().unwrap().cut;
+        assert_eq!((cut(&log).lost_bytes(), cut(&log).exact), (20, false));
+        let changed = log.ok(report(2, m, 135));
+        assert_eq!(changed, [Change::Takeover { shard, epoch: Epoch(2) }]);
+        assert_eq!((cut(&log).lost_bytes(), cut(&log).exact), (35, true));
+        assert_eq!(log.ok(report(2, m, 150)), [], "it is known exactly already");
+        // A confirmation of the same master leaves nothing behind.
+        let basis = Basis::Confirmed;
+        log.ok(Entry::Promote { shard, epoch: Epoch(2), to: r, basis, cut: None });
+        assert_eq!(log.0.shards[&shard].takeovers.len(), 1);
+    }
+
+    #[test]
+    fn a_history_that_missed_takeovers_is_shared_up_to_the_earliest_of_them() {
+        let (mut log, shard) = Log::shard_of_three();
+        log.ok(promote_with(shard, 1, run(2, 1), 100, 120));
+        log.ok(promote_with(shard, 2, run(1, 1), 90, 300));
+        let shared =
+            |epoch, offset| log.0.shards[&shard].shared_with(Epoch(epoch), ReplOffset(offset)).0;
+        for (why, epoch, offset, want) in [
+            ("the present master's", 3, 500, 500),
+            ("of the epoch before", 2, 500, 90),
+            ("less than was taken", 2, 80, 80),
+            ("two takeovers ago", 1, 500, 90),
+            ("nothing at all", 0, 500, 0),
+        ] {
+            assert_eq!(shared(epoch, offset), want, "{why}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_takeovers_are_remembered() {
+        let (mut log, shard) = Log::shard_of_three();
+        for epoch in 1..=TAKEOVERS_MAX as u64 + 3 {
+            let to = if epoch % 2 == 1 { run(2, 1) } else { run(1, 1) };
+            log.ok(promote_with(shard, epoch, to, epoch, epoch));
+        }
+        let takeovers = &log.0.shards[&shard].takeovers;
+        assert_eq!(takeovers.len(), TAKEOVERS_MAX);
+        assert_eq!(takeovers[0].epoch, Epoch(5), "the oldest go first");
+    }
+
     #[test]
     fn when_all_have_restarted_the_set_starts_over() {
         let (mut log, shard) = Log::shard_of_three();
@@ -736,7 +878,8 @@ mod tests {
             log.ok(registration(number, 2, NodeKind::Cluster));
         }
         let to = run(3, 2);
-        log.ok(Entry::Promote { shard, epoch: Epoch(1), to, basis: Basis::AllRestarted });
+        let basis = Basis::AllRestarted;
+        log.ok(Entry::Promote { shard, epoch: Epoch(1), to, basis, cut: None });
         assert_eq!(log.0.shards[&shard].promotable.members, BTreeSet::from([to]));
     }
 

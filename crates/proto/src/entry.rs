@@ -2,7 +2,7 @@
 
 use slotward_cluster::{Member, ShardId};
 use slotward_failover::{self as ours, Entry};
-use slotward_types::Epoch;
+use slotward_types::{Epoch, ReplOffset};
 
 use crate::control as wire;
 use crate::topology::{member, ranges_from_wire, ranges_to_wire};
@@ -43,11 +43,19 @@ impl From<&Entry> for wire::Entry {
                     members: members.iter().copied().map(Into::into).collect(),
                 })
             }
-            Entry::Promote { shard, epoch, to, basis } => E::Promote(wire::Promote {
+            Entry::Promote { shard, epoch, to, basis, cut } => E::Promote(wire::Promote {
                 shard: shard.0,
                 epoch: epoch.0,
                 to: Some((*to).into()),
                 basis: basis_to_wire(*basis).into(),
+                cut: cut.map(Into::into),
+            }),
+            Entry::StepBack { node } => E::StepBack((*node).into()),
+            Entry::ReportEnd { shard, epoch, by, end } => E::ReportEnd(wire::ReportEnd {
+                shard: shard.0,
+                epoch: epoch.0,
+                by: Some((*by).into()),
+                end: end.0,
             }),
             Entry::SetTiming(timing) => E::SetTiming(timing.into()),
         };
@@ -103,6 +111,14 @@ impl TryFrom<wire::Entry> for Entry {
                 shard: ShardId(promote.shard),
                 epoch: Epoch(promote.epoch),
                 to: member(promote.to, "the candidate")?,
+                cut: promote.cut.map(Into::into),
+            },
+            E::StepBack(node) => Entry::StepBack { node: node.try_into()? },
+            E::ReportEnd(report) => Entry::ReportEnd {
+                shard: ShardId(report.shard),
+                epoch: Epoch(report.epoch),
+                by: member(report.by, "the entry's proposer")?,
+                end: ReplOffset(report.end),
             },
             E::SetTiming(timing) => Entry::SetTiming(timing.into()),
         })

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use slotward_cluster::{
-    Health, Liveness, Member, Node, NodeHealth, NodeKind, Phase, PromotableSet, Shard, ShardId,
-    SlotRanges, Timing, Topology,
+    Cut, Health, Liveness, Member, Node, NodeHealth, NodeKind, Phase, PromotableSet, Shard,
+    ShardId, SlotRanges, Takeover, Timing, Topology,
 };
 use slotward_failover::{
     Ack, Basis, Entry, FailoverMode, FailoverRequest, Heartbeat, History, LinkState, NodeRole,
@@ -19,6 +19,7 @@ use crate::{FromNode, FromSentinel, InvalidMessage};
 
 const SHARD: ShardId = ShardId(3);
 const EPOCH: Epoch = Epoch(5);
+const CUT: Cut = Cut { taken: ReplOffset(7), end: ReplOffset(9), exact: true };
 
 fn id(byte: u8) -> NodeId {
     NodeId::from_bytes([byte; 20])
@@ -63,6 +64,7 @@ fn topology() -> Topology {
         promotable: PromotableSet { version: 4, members: [member(1), member(2)].into() },
         slots: slots(),
         phase: Phase::Served,
+        takeovers: vec![Takeover { epoch: EPOCH, from: member(1), to: member(2), cut: CUT }],
     };
     let plain = NodeKind::Plain { group: "mymaster".into() };
     Topology {
@@ -104,12 +106,32 @@ fn entries_travel() {
             by: node,
             members: [node, member(2)].into(),
         },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::RanOut },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Gone },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Consent },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Confirmed },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::AllRestarted },
-        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::NeverServed },
+        Entry::Promote {
+            shard: SHARD,
+            epoch: EPOCH,
+            to: node,
+            basis: Basis::RanOut,
+            cut: Some(CUT),
+        },
+        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Gone, cut: None },
+        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Consent, cut: None },
+        Entry::Promote { shard: SHARD, epoch: EPOCH, to: node, basis: Basis::Confirmed, cut: None },
+        Entry::Promote {
+            shard: SHARD,
+            epoch: EPOCH,
+            to: node,
+            basis: Basis::AllRestarted,
+            cut: None,
+        },
+        Entry::Promote {
+            shard: SHARD,
+            epoch: EPOCH,
+            to: node,
+            basis: Basis::NeverServed,
+            cut: None,
+        },
+        Entry::StepBack { node },
+        Entry::ReportEnd { shard: SHARD, epoch: EPOCH, by: node, end: ReplOffset(12) },
         Entry::SetTiming(Timing::default()),
     ] {
         assert_eq!(travel(wire::Entry::from(&entry)).try_into(), Ok(entry));

@@ -122,6 +122,7 @@ impl From<&ours::Shard> for wire::Shard {
             promotable: shard.promotable.members.iter().copied().map(Into::into).collect(),
             slots: ranges_to_wire(&shard.slots),
             served: shard.phase == ours::Phase::Served,
+            takeovers: shard.takeovers.iter().map(Into::into).collect(),
         }
     }
 }
@@ -144,6 +145,48 @@ impl TryFrom<wire::Shard> for ours::Shard {
             },
             slots: ranges_from_wire(shard.slots)?,
             phase: if shard.served { ours::Phase::Served } else { ours::Phase::New },
+            takeovers: shard
+                .takeovers
+                .into_iter()
+                .map(ours::Takeover::try_from)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<ours::Cut> for wire::Cut {
+    fn from(cut: ours::Cut) -> Self {
+        wire::Cut { taken: cut.taken.0, end: cut.end.0, exact: cut.exact }
+    }
+}
+
+impl From<wire::Cut> for ours::Cut {
+    fn from(cut: wire::Cut) -> Self {
+        let (taken, end) = (ReplOffset(cut.taken), ReplOffset(cut.end));
+        ours::Cut { taken, end: end.max(taken), exact: cut.exact }
+    }
+}
+
+impl From<&ours::Takeover> for wire::Takeover {
+    fn from(takeover: &ours::Takeover) -> Self {
+        wire::Takeover {
+            epoch: takeover.epoch.0,
+            from: Some(takeover.from.into()),
+            to: Some(takeover.to.into()),
+            cut: Some(takeover.cut.into()),
+        }
+    }
+}
+
+impl TryFrom<wire::Takeover> for ours::Takeover {
+    type Error = InvalidMessage;
+
+    fn try_from(takeover: wire::Takeover) -> Result<Self, InvalidMessage> {
+        Ok(ours::Takeover {
+            epoch: Epoch(takeover.epoch),
+            from: member(takeover.from, "a takeover's old master")?,
+            to: member(takeover.to, "a takeover's new master")?,
+            cut: required(takeover.cut, "a takeover's cut")?.into(),
         })
     }
 }

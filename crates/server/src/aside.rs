@@ -13,6 +13,7 @@ use crate::call::{Exec, Handler, Later, Outcome};
 use crate::client::mark;
 use crate::connection::{Batch, End};
 use crate::execute::{Flow, View, Wait, slots_of};
+use crate::pause::Paused;
 use crate::stream::Stream;
 use crate::transaction;
 
@@ -47,6 +48,9 @@ pub(crate) async fn wait(
             Ok(false)
         }
         Wait::Exec => {
+            if batch.worker.node.pause.of_data() != Paused::Nothing {
+                batch.flush(stream).await?;
+            }
             transaction::exec(batch).await?;
             Ok(true)
         }

@@ -211,7 +211,8 @@ impl View {
         let word = node.role.load();
         let live = node.live.load_full();
         let settings = &live.settings;
-        let read_refusal = if !node.role.holds_lease(word) {
+        let leased = node.role.holds_lease(word);
+        let read_refusal = if !leased {
             Some(if settings.cluster_enabled { NO_LEASE_CLUSTER } else { NO_LEASE })
         } else if !word.is_master()
             && !settings.replica_serve_stale_data
@@ -235,7 +236,7 @@ impl View {
         View {
             word,
             now: clock::unix_now(),
-            policy: node.expiry_policy(),
+            policy: node.expiry_policy_of(word, leased),
             out_of_memory: settings.maxmemory > 0
                 && word.is_master()
                 && node.keyspace.memory_used() > settings.maxmemory,
@@ -367,7 +368,7 @@ impl Turn<'_> {
         if let Some(refusal) = self.view.refusal(hot.flags) {
             return self.refuse_routed(id, hot.flags, prepared, refusal);
         }
-        if let Some(wait) = self.paused(hot.flags) {
+        if let Some(wait) = Self::waits(self.node.pause.of_data(), hot.flags) {
             return Flow::Wait(wait);
         }
         let key = prepared.key.map(|key| key.key(argv));
@@ -406,6 +407,10 @@ impl Turn<'_> {
         prepared: &Prepared,
         refusal: &'static str,
     ) -> Flow {
+        // The shard changes its master at this moment: who executes the command is known shortly.
+        if self.node.pause.is_held() {
+            return Flow::Wait(Wait::Pause(true));
+        }
         if let Slots::One(slot) = prepared.slots
             && let Err(error) = self.route(slot, flags)
         {
@@ -574,7 +579,7 @@ impl Turn<'_> {
 
     /// Runs one of our own commands that answers at once; hands the others back.
     fn node_command(&mut self, id: CommandId, hot: &Hot, handler: Handler, argv: Args<'_>) -> Flow {
-        if let Some(wait) = self.paused(hot.flags) {
+        if let Some(wait) = Self::waits(self.node.pause.now(), hot.flags) {
             return Flow::Wait(wait);
         }
         if hot.flags.has(Flags::WRITE)
@@ -649,8 +654,8 @@ impl Turn<'_> {
         self.settle(id, start, outcome, argv);
     }
 
-    fn paused(&self, flags: Flags) -> Option<Wait> {
-        match self.node.pause.now() {
+    fn waits(paused: Paused, flags: Flags) -> Option<Wait> {
+        match paused {
             Paused::Nothing => None,
             Paused::Writes if !flags.has(Flags::WRITE) && !flags.has(Flags::MAY_REPLICATE) => None,
             _ => Some(Wait::Pause(flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))),

@@ -26,7 +26,7 @@ use crate::replication::Replication;
 use crate::shutdown::Shutdown;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
-use crate::view::{RoleView, ServedSlots};
+use crate::view::{RoleView, RoleWord, ServedSlots};
 use crate::worker::{Inbox, Job, Worker};
 
 /// A data node. One per process, shared by all its threads.
@@ -174,6 +174,22 @@ impl Node {
         self.send(worker, Job::Run(Box::new(boxed)));
     }
 
+    /// Returns when every worker has gone once through what it was doing: replies of commands that
+    /// were executed before have been written, as far as their sockets take them.
+    pub(crate) async fn workers_caught_up(&self) {
+        let reached = (0..self.worker_count()).map(|worker| {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            // Nobody listens any more only when the node ends.
+            self.spawn_on(worker, move |_| async move {
+                let _ended = tell.send(());
+            });
+            told
+        });
+        for told in reached.collect::<Vec<_>>() {
+            let _ended = told.await;
+        }
+    }
+
     /// Runs a task on the thread that serves no connections, until it ends or the node does.
     pub(crate) fn spawn_on_applier<F, T>(&self, task: T)
     where
@@ -194,10 +210,18 @@ impl Node {
     }
 
     /// What becomes of keys whose time has come: a master removes them, a replica hides them until
-    /// its master has them removed. While writes are paused nothing is removed either.
+    /// its master has them removed. While writes are paused nothing is removed either, nor by a
+    /// master without a lease: its log stands still, so that it can go on where its successor began.
     #[inline]
     pub(crate) fn expiry_policy(&self) -> ExpiryPolicy {
-        if self.role.load().is_master() && self.pause.now() == Paused::Nothing {
+        let word = self.role.load();
+        self.expiry_policy_of(word, self.role.holds_lease(word))
+    }
+
+    /// The same for who has looked at the lease.
+    #[inline]
+    pub(crate) fn expiry_policy_of(&self, word: RoleWord, leased: bool) -> ExpiryPolicy {
+        if word.is_master() && leased && self.pause.of_data() == Paused::Nothing {
             ExpiryPolicy::Delete
         } else {
             ExpiryPolicy::Hide

@@ -1,4 +1,5 @@
-//! `CLIENT PAUSE`: commands wait until a moment, or until they are let go.
+//! Commands that wait until a moment, or until they are let go: `CLIENT PAUSE`, and a hold while the
+//! shard changes its master.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -18,21 +19,35 @@ pub(crate) enum Paused {
     Everything = 2,
 }
 
+/// In `Pause::what`, beside a [`Paused`]: commands on data are held.
+const HELD: u8 = 4;
+
 /// The pause of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
     what: AtomicU8,
     until: AtomicU64,
+    held_until: AtomicU64,
     ended: Notify,
 }
 
 impl Pause {
-    /// What has to wait now.
+    /// What has to wait now, by the word of a client.
     #[inline]
     pub(crate) fn now(&self) -> Paused {
-        match self.what.load(Ordering::Relaxed) {
+        match self.what.load(Ordering::Relaxed) & !HELD {
             0 => Paused::Nothing,
             what => self.check(what),
+        }
+    }
+
+    /// Which commands on data have to wait now.
+    #[inline]
+    pub(crate) fn of_data(&self) -> Paused {
+        match self.what.load(Ordering::Relaxed) {
+            0 => Paused::Nothing,
+            _ if self.is_held() => Paused::Everything,
+            _ => self.now(),
         }
     }
 
@@ -47,6 +62,26 @@ impl Pause {
         }
     }
 
+    /// Whether commands on data are held, since nobody knows yet which node is to execute them.
+    #[cold]
+    pub(crate) fn is_held(&self) -> bool {
+        self.what.load(Ordering::Acquire) & HELD != 0
+            && clock::boot_now().0 < self.held_until.load(Ordering::Acquire)
+    }
+
+    /// Holds commands on data until they are let go, or this moment comes.
+    pub(crate) fn hold(&self, until: Millis) {
+        self.held_until.store(until.0, Ordering::Release);
+        self.what.fetch_or(HELD, Ordering::AcqRel);
+    }
+
+    /// Lets commands go that are held: it is known which node is to execute them.
+    pub(crate) fn let_go(&self) {
+        if self.what.fetch_and(!HELD, Ordering::AcqRel) & HELD != 0 {
+            self.ended.notify_waiters();
+        }
+    }
+
     /// Begins a pause, or extends one that is on; the stricter of two kinds holds. To be called
     /// inside the worker barrier, so that nothing is still being executed afterwards.
     pub(crate) fn begin(&self, what: Paused, until: Millis) {
@@ -57,20 +92,26 @@ impl Pause {
             until.0.max(self.until.load(Ordering::Acquire))
         };
         self.until.store(until, Ordering::Release);
-        self.what.store(running.max(what) as u8, Ordering::Release);
+        self.set(running.max(what));
         // Those who wait already look at the new end.
         self.ended.notify_waiters();
     }
 
     /// Ends the pause.
     pub(crate) fn end(&self) {
-        self.what.store(Paused::Nothing as u8, Ordering::Release);
+        self.set(Paused::Nothing);
         self.ended.notify_waiters();
+    }
+
+    fn set(&self, what: Paused) {
+        let kept = |before: u8| Some((before & HELD) | what as u8);
+        // Never refused: the closure always gives a value.
+        let _before = self.what.fetch_update(Ordering::AcqRel, Ordering::Acquire, kept);
     }
 
     /// Like [`Pause::wait`], and looks first whether there is a pause at all.
     pub(crate) async fn wait_if(&self, writes: bool) {
-        if self.now() != Paused::Nothing {
+        if self.of_data() != Paused::Nothing {
             self.wait(writes).await;
         }
     }
@@ -79,11 +120,12 @@ impl Pause {
     pub(crate) async fn wait(&self, writes: bool) {
         loop {
             let changed = self.ended.notified();
-            let paused = self.now();
+            let paused = self.of_data();
             if paused == Paused::Nothing || (paused == Paused::Writes && !writes) {
                 return;
             }
-            let left = Millis(self.until.load(Ordering::Acquire)).since(clock::boot_now());
+            let until = if self.is_held() { &self.held_until } else { &self.until };
+            let left = Millis(until.load(Ordering::Acquire)).since(clock::boot_now());
             let left = std::time::Duration::from_millis(left.0 + 1);
             let _either = tokio::time::timeout(left, changed).await;
         }
@@ -107,5 +149,22 @@ mod tests {
         assert_eq!(pause.now(), Paused::Nothing);
         pause.begin(Paused::Writes, Millis(0));
         assert_eq!(pause.now(), Paused::Nothing, "a pause ends by itself");
+    }
+
+    #[test]
+    fn a_hold_is_about_data_and_leaves_a_clients_pause_alone() {
+        let pause = Pause::default();
+        let soon = clock::boot_now() + Millis(100_000);
+        pause.begin(Paused::Writes, soon);
+        pause.hold(soon);
+        assert_eq!((pause.now(), pause.of_data()), (Paused::Writes, Paused::Everything));
+        pause.end();
+        assert_eq!((pause.now(), pause.of_data()), (Paused::Nothing, Paused::Everything));
+        pause.begin(Paused::Writes, soon);
+        pause.let_go();
+        assert_eq!((pause.now(), pause.of_data()), (Paused::Writes, Paused::Writes));
+        pause.end();
+        pause.hold(Millis(0));
+        assert_eq!(pause.of_data(), Paused::Nothing, "a hold ends by itself");
     }
 }

@@ -59,7 +59,6 @@ pub fn run(config: Config, config_file: &str) -> anyhow::Result<()> {
     serve(&node, listeners);
     tracing::info!("Ready to accept connections tcp (port {port}, {workers} workers)");
     wait_for_the_end(&node)?;
-    control::stop(&node);
     node.shutdown.begin();
     for thread in threads {
         anyhow::ensure!(thread.join().is_ok(), "a worker panicked");
@@ -134,20 +133,54 @@ fn serve(node: &Arc<Node>, listeners: Vec<Listener>) {
     }
 }
 
-/// Waits on this thread until a signal comes or somebody asks for the end.
+/// Waits on this thread until a signal comes or somebody asks for the end, and until the node has
+/// left its shard in order. A second request does not wait for that.
 fn wait_for_the_end(node: &Arc<Node>) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => tracing::warn!("Received SIGTERM scheduling shutdown..."),
-            _ = interrupt.recv() => tracing::warn!("Received SIGINT scheduling shutdown..."),
-            () = node.shutdown.asked() => {}
+        let mut signals = Signals::new()?;
+        loop {
+            tokio::select! {
+                name = signals.next() => {
+                    tracing::warn!("Received {name} scheduling shutdown...");
+                    node.shutdown.ask(false);
+                }
+                () = node.shutdown.asked() => {}
+            }
+            let cancelled = tokio::select! {
+                () = control::stop(node) => false,
+                () = node.shutdown.hurried() => false,
+                name = signals.next() => {
+                    tracing::warn!("Received {name} while shutting down: waiting for nobody");
+                    false
+                }
+                () = node.shutdown.cancelled() => true,
+            };
+            if !cancelled {
+                return Ok(());
+            }
+            tracing::warn!("Shutdown manually aborted.");
+            control::cancel_stop(node);
         }
-        Ok(())
     })
+}
+
+/// The signals that end the process.
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    /// The name of the next one that comes.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.0.recv() => "SIGTERM",
+            _ = self.1.recv() => "SIGINT",
+        }
+    }
 }
 
 /// The process id in a file, which goes when the process ends in order.

@@ -2,9 +2,9 @@
 
 mod form;
 mod nodes;
-mod process;
-mod progress;
-mod status;
+pub(crate) mod process;
+pub(crate) mod progress;
+pub(crate) mod status;
 mod up;
 
 use std::io::Write;
@@ -192,7 +192,7 @@ fn down(layout: &Layout) -> anyhow::Result<()> {
 }
 
 /// Prints a line.
-fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     // A reader that went away (`| head`) is no failure of ours.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())

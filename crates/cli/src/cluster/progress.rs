@@ -54,6 +54,14 @@ impl Progress {
         }
     }
 
+    /// Something that is part of the result: goes to the standard output.
+    pub(crate) fn print(&self, text: &str) -> anyhow::Result<()> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| super::say(text)),
+            None => super::say(text),
+        }
+    }
+
     /// All of it is done.
     pub(crate) fn finish(&self, text: &str) {
         if let Some(bar) = &self.bar {

@@ -12,52 +12,101 @@ use super::{PATIENCE, Status, say};
 use crate::client::Client;
 
 /// What a sentinel says; it describes the document itself, `resp/status.rs` in its crate. Fields
-/// that are not shown are passed over.
-#[derive(Debug, Deserialize)]
-struct Report {
-    leader: Option<String>,
-    term: u64,
-    version: u64,
-    slots_assigned: u64,
-    sentinels: Vec<SentinelReport>,
-    shards: Vec<ShardReport>,
-    unassigned: Vec<NodeReport>,
+/// that nobody here needs are passed over.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Report {
+    /// The address of the leader.
+    pub(crate) leader: Option<String>,
+    /// The Raft term.
+    pub(crate) term: u64,
+    /// The topology's version.
+    pub(crate) version: u64,
+    /// Slots that have an owner.
+    pub(crate) slots_assigned: u64,
+    /// The sentinels.
+    pub(crate) sentinels: Vec<SentinelReport>,
+    /// The shards.
+    pub(crate) shards: Vec<ShardReport>,
+    /// Nodes in no shard.
+    pub(crate) unassigned: Vec<NodeReport>,
 }
 
-#[derive(Debug, Deserialize)]
-struct SentinelReport {
-    address: String,
-    down: bool,
+/// A sentinel, as one of them sees it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct SentinelReport {
+    /// Where it serves.
+    pub(crate) address: String,
+    /// Whether it is silent.
+    pub(crate) down: bool,
 }
 
-#[derive(Debug, Deserialize)]
-struct ShardReport {
-    name: String,
-    state: String,
-    epoch: u64,
-    slots: Vec<(u16, u16)>,
-    members: Vec<NodeReport>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NodeReport {
-    id: String,
-    address: String,
+/// A shard.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ShardReport {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it is.
+    pub(crate) state: String,
+    /// Its epoch.
+    pub(crate) epoch: u64,
+    /// Its slots, as first and last.
+    pub(crate) slots: Vec<(u16, u16)>,
+    /// Its nodes, the master first.
+    pub(crate) members: Vec<NodeReport>,
+    /// Its last changes of master.
     #[serde(default)]
-    role: String,
-    state: String,
-    link: Option<String>,
-    offset: Option<u64>,
-    lag: Option<u64>,
-    serving: bool,
-    lease_ms_left: u64,
+    pub(crate) takeovers: Vec<TakeoverReport>,
+}
+
+/// A change of a shard's master, and what it left behind.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TakeoverReport {
+    /// Its epoch.
+    pub(crate) epoch: u64,
+    /// Who was master.
+    pub(crate) from: String,
+    /// Who became it.
+    pub(crate) to: String,
+    /// Up to where both histories are the same.
+    pub(crate) taken: u64,
+    /// Where the old master's ended.
+    pub(crate) end: u64,
+    /// The difference.
+    pub(crate) lost_bytes: u64,
+    /// Whether the old master itself said so.
+    pub(crate) exact: bool,
+}
+
+/// A node.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct NodeReport {
+    /// Its id.
+    pub(crate) id: String,
+    /// Where it serves.
+    pub(crate) address: String,
+    /// Its role.
     #[serde(default)]
-    promotable: bool,
+    pub(crate) role: String,
+    /// How it is.
+    pub(crate) state: String,
+    /// Its link to its master.
+    pub(crate) link: Option<String>,
+    /// How far its history goes.
+    pub(crate) offset: Option<u64>,
+    /// How much it lacks.
+    pub(crate) lag: Option<u64>,
+    /// Whether it accepts writes.
+    pub(crate) serving: bool,
+    /// What is left of its lease.
+    pub(crate) lease_ms_left: u64,
+    /// Whether it may be promoted.
+    #[serde(default)]
+    pub(crate) promotable: bool,
 }
 
 impl Report {
     /// Whether every shard has a master that serves and replicas that could take its place.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let ready = |node: &NodeReport| {
             node.state == "online"
                 && node.promotable
@@ -94,21 +143,28 @@ fn print(options: &Status) -> anyhow::Result<()> {
 
 /// The status as a table, from the first of these sentinels that answers.
 pub(crate) fn table(sentinels: &[String]) -> anyhow::Result<String> {
-    let report: Report =
-        serde_json::from_str(&ask(sentinels)?).context("the sentinel's status cannot be read")?;
-    Ok(render(&report))
+    Ok(render(&report(sentinels, PATIENCE)?))
+}
+
+/// The status, from the first of these sentinels that answers within `patience`.
+pub(crate) fn report(sentinels: &[String], patience: Duration) -> anyhow::Result<Report> {
+    let json = ask_within(sentinels, patience)?;
+    serde_json::from_str(&json).context("the sentinel's status cannot be read")
 }
 
 /// Whether the sentinels say that every shard serves and could lose its master.
 pub(crate) fn is_settled(sentinels: &[String]) -> bool {
-    let report = ask(sentinels).ok().and_then(|json| serde_json::from_str::<Report>(&json).ok());
-    report.is_some_and(|report| report.is_settled())
+    report(sentinels, PATIENCE).is_ok_and(|report| report.is_settled())
 }
 
 fn ask(sentinels: &[String]) -> anyhow::Result<String> {
+    ask_within(sentinels, PATIENCE)
+}
+
+fn ask_within(sentinels: &[String], patience: Duration) -> anyhow::Result<String> {
     let mut failures = Vec::new();
     for address in sentinels {
-        let answer = Client::connect(address, PATIENCE)
+        let answer = Client::connect(address, patience)
             .and_then(|mut client| client.text(&["SENTINEL", "SLOTWARD-STATUS"]));
         match answer {
             Ok(json) => return Ok(json),
@@ -147,7 +203,22 @@ fn render(report: &Report) -> String {
     }
     let (shards, slots) = (report.shards.len(), report.slots_assigned);
     let plural = if shards == 1 { "shard" } else { "shards" };
-    format!("{table}\n{shards} {plural}, {slots} slots; {}", group(report))
+    let losses: String = report.shards.iter().filter_map(last_failover).collect();
+    format!("{table}\n{losses}{shards} {plural}, {slots} slots; {}", group(report))
+}
+
+/// What the shard's last change of master left behind, in one line.
+fn last_failover(shard: &ShardReport) -> Option<String> {
+    let TakeoverReport { epoch, from, to, taken, end, lost_bytes, exact } =
+        shard.takeovers.last()?;
+    let lost = match (lost_bytes, exact) {
+        (0, true) => "nothing lost".to_owned(),
+        (0, false) => "nothing known to be lost".to_owned(),
+        (lost, true) => format!("lost {lost} bytes, offsets {taken} to {end}"),
+        (lost, false) => format!("lost at least {lost} bytes, offsets {taken} to {end} or more"),
+    };
+    let (name, from, to) = (&shard.name, short(from), short(to));
+    Some(format!("{name}: last failover, epoch {epoch}, {from} to {to}: {lost}\n"))
 }
 
 /// The shard's name, and what is wrong with it.
@@ -227,7 +298,9 @@ mod tests {
               {"id":"0123456789abcdef","address":"n:7000","role":"master","state":"online",
                "link":"none","offset":120,"lag":0,"serving":true,"lease_ms_left":870},
               {"id":"fedcba9876543210","address":"n:7003","role":"replica","state":"online",
-               "link":"up","offset":100,"lag":20,"serving":false,"lease_ms_left":0}]}]}"#;
+               "link":"up","offset":100,"lag":20,"serving":false,"lease_ms_left":0}],
+              "takeovers":[{"epoch":4,"from":"fedcba9876543210","to":"0123456789abcdef",
+               "taken":70,"end":90,"lost_bytes":20,"exact":true}]}]}"#;
         let report: Report = serde_json::from_str(json).unwrap();
         assert!(!report.is_settled());
         let text = render(&report);
@@ -242,6 +315,7 @@ mod tests {
             "1 shard, 5462 slots",
             "leader s:1, term 3",
             "s:2 (down)",
+            "shard-1: last failover, epoch 4, fedcba98 to 01234567: lost 20 bytes, offsets 70 to 90",
         ] {
             assert!(text.contains(part), "{part:?} is missing:\n{text}");
         }

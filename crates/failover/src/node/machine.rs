@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use slotward_cluster::{Member, Phase, Shard, ShardId, Timing, Topology};
+use slotward_cluster::{Member, Phase, Shard, ShardId, Takeover, Timing, Topology};
 use slotward_types::{Epoch, Millis, NodeId, ReplOffset};
 
 use super::master::{FOR_EVER, Mastership};
@@ -20,6 +20,8 @@ use crate::message::{
 };
 use crate::plant::{Plant, planted};
 
+/// How long a replica that is to stop waits until it is out of the promotable set.
+const STEP_BACK_WAIT: Millis = Millis(1000);
 /// How many heartbeats are remembered for their acknowledgements.
 const SENT_MAX: usize = 256;
 
@@ -91,9 +93,41 @@ pub struct NodeMachine {
     beat_now: bool,
     register_at: Millis,
     registering: Option<ProposalId>,
-    stopping: Option<(Millis, Millis)>,
+    stopping: Option<Stopping>,
     stopped: bool,
+    /// The end of our history as a master who was deposed, until the log knows it.
+    ended: Option<Ended>,
     ids: u64,
+}
+
+/// A graceful stop under way.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    began: Millis,
+    /// What the sentinels were last asked for, and when.
+    asked: Option<(Before, Millis)>,
+}
+
+/// What a node that is to stop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nothing.
+    Nothing,
+    /// Its successor: it is a master, or was one a moment ago and has consented.
+    HandOver(ShardId, Epoch),
+    /// To be out of the promotable set.
+    StepBack,
+}
+
+/// Where this node's history as a master ended.
+#[derive(Debug)]
+struct Ended {
+    shard: ShardId,
+    /// The epoch it was master in.
+    epoch: Epoch,
+    end: ReplOffset,
+    /// When it was last proposed.
+    proposed: Option<Millis>,
 }
 
 impl NodeMachine {
@@ -124,6 +158,7 @@ impl NodeMachine {
             registering: None,
             stopping: None,
             stopped: false,
+            ended: None,
             ids: 0,
             config,
         }
@@ -146,6 +181,7 @@ impl NodeMachine {
         self.keep_set(now, data, effects);
         self.announce_lease(now, effects);
         self.register(now, effects);
+        self.report_end(now, effects);
         self.stop(now, effects);
         self.beat(now, data, effects);
         self.check(before);
@@ -259,6 +295,10 @@ impl NodeMachine {
                     self.beat_now = true;
                 }
             }
+            NodeEvent::HistoryEnded { epoch, end } => {
+                let shard = self.shard().map(|shard| shard.id);
+                self.ended = shard.map(|shard| Ended { shard, epoch, end, proposed: None });
+            }
             NodeEvent::LinkUp { epoch } => self.on_link(epoch, LinkState::Up),
             NodeEvent::LinkSyncing { epoch } => self.on_link(epoch, LinkState::Syncing),
             NodeEvent::LinkDown { closed } => self.on_link_down(now, closed, effects),
@@ -275,10 +315,9 @@ impl NodeMachine {
             }
             NodeEvent::FailoverWished(mode) => self.on_failover_wished(mode, effects),
             NodeEvent::StopWished => {
-                if self.stopping.is_none() {
-                    self.stopping = Some((now + self.config.stop_wait, Millis(0)));
-                }
+                self.stopping.get_or_insert(Stopping { began: now, asked: None });
             }
+            NodeEvent::StopCancelled => self.stopping = self.stopping.filter(|_| self.stopped),
         }
     }
 
@@ -410,6 +449,13 @@ impl NodeMachine {
         if ping.epoch != *epoch || ping.from != *master || self.wanted.epoch > ping.epoch {
             return;
         }
+        // It has stepped back in order to stop, and would be taken in again.
+        let member = self.member();
+        if self.stopping.is_some()
+            && self.shard().is_some_and(|shard| !shard.promotable.members.contains(&member))
+        {
+            return;
+        }
         let until = now + self.timing.promise_for(ping.lease);
         let promised = self.promises.entry(ping.epoch).or_default();
         *promised = until.max(*promised);
@@ -486,7 +532,8 @@ impl NodeMachine {
         if matches!(self.acting, Acting::Halted { .. }) {
             return;
         }
-        self.refuse(effects);
+        // The halt gives up the lease, once what was executed under it has been answered.
+        self.announced = None;
         let id = HaltId(self.next_id());
         self.acting = Acting::Halted { halting: Some(id) };
         self.beat_now = true;
@@ -669,7 +716,7 @@ impl NodeMachine {
         let lag_bytes_max = self.config.lag_bytes_max;
         let by = self.member();
         let Acting::Master(master) = &mut self.acting else { return };
-        if shard.epoch != master.epoch || self.stopping.is_some() {
+        if shard.epoch != master.epoch || (self.stopping.is_some() && shard.phase == Phase::New) {
             return;
         }
         if shard.phase == Phase::New {
@@ -742,6 +789,29 @@ impl NodeMachine {
         effects.push(NodeEffect::Propose(id, Entry::Register(self.config.registration.clone())));
     }
 
+    /// A deposed master has the log know where its history ended, until it does.
+    fn report_end(&mut self, now: Millis, effects: &mut Vec<NodeEffect>) {
+        let (me, patience) = (self.member(), self.timing.down_after);
+        let Some(ended) = &self.ended else { return };
+        let shard = self.shard().filter(|shard| shard.id == ended.shard);
+        let takeover = shard.and_then(|shard| {
+            let mine = |takeover: &&Takeover| takeover.from == me && takeover.epoch > ended.epoch;
+            shard.takeovers.iter().find(mine)
+        });
+        let Some(epoch) = takeover.filter(|found| !found.cut.exact).map(|found| found.epoch) else {
+            self.ended = None;
+            return;
+        };
+        let waiting = ended.proposed.is_some_and(|at| now.since(at) < patience);
+        if waiting || self.sentinels.is_empty() {
+            return;
+        }
+        let (shard, end) = (ended.shard, ended.end);
+        self.ended = Some(Ended { proposed: Some(now), shard, epoch: ended.epoch, end });
+        let id = ProposalId(self.next_id());
+        effects.push(NodeEffect::Propose(id, Entry::ReportEnd { shard, epoch, by: me, end }));
+    }
+
     fn on_failover_wished(&mut self, mode: FailoverMode, effects: &mut Vec<NodeEffect>) {
         let Some(shard) = self.shard().filter(|_| self.role() == NodeRole::Replica) else { return };
         let request =
@@ -749,35 +819,61 @@ impl NodeMachine {
         effects.push(NodeEffect::Broadcast(ToSentinel::Failover(request)));
     }
 
-    /// A graceful stop: a master with a successor hands over first, and stops when the log has
-    /// named another, or when it has waited long enough.
+    /// A graceful stop: a master with a successor hands over first, a replica steps back; then, or
+    /// when that has taken too long, the process may end.
     fn stop(&mut self, now: Millis, effects: &mut Vec<NodeEffect>) {
-        let Some((deadline, asked)) = self.stopping.filter(|_| !self.stopped) else { return };
-        let (id, epoch, needed) = match self.shard() {
-            Some(shard) => (shard.id, shard.epoch, self.hand_over_needed(now, shard)),
-            None => (ShardId(0), Epoch(0), false),
+        let Some(stopping) = self.stopping.filter(|_| !self.stopped) else { return };
+        let patience = Millis(self.timing.heartbeat.0 * 5);
+        let before = self.before_stop(now, stopping);
+        let asked = |(what, at)| what == before && now.since(at) < patience;
+        let ask = match before {
+            Before::Nothing => {
+                // No lease is announced to the data plane any more; it gives up the one it has
+                // with the stop.
+                self.announced = None;
+                self.stopped = true;
+                effects.push(NodeEffect::Stop);
+                return;
+            }
+            _ if stopping.asked.is_some_and(asked) => return,
+            Before::HandOver(shard, epoch) => {
+                let mode = FailoverMode::HandOver;
+                let request = FailoverRequest { shard, epoch, to: None, mode };
+                NodeEffect::Broadcast(ToSentinel::Failover(request))
+            }
+            Before::StepBack => {
+                let id = ProposalId(self.next_id());
+                NodeEffect::Propose(id, Entry::StepBack { node: self.member() })
+            }
         };
-        if !needed || now >= deadline {
-            self.refuse(effects);
-            self.stopped = true;
-            effects.push(NodeEffect::Stop);
-        } else if now.since(asked) >= Millis(self.timing.heartbeat.0 * 5) || asked == Millis(0) {
-            self.stopping = Some((deadline, now));
-            let mode = FailoverMode::HandOver;
-            let request = FailoverRequest { shard: id, epoch, to: None, mode };
-            effects.push(NodeEffect::Broadcast(ToSentinel::Failover(request)));
-        }
+        self.stopping = Some(Stopping { asked: Some((before, now)), ..stopping });
+        effects.push(ask);
     }
 
-    fn hand_over_needed(&self, now: Millis, shard: &Shard) -> bool {
+    fn before_stop(&self, now: Millis, stopping: Stopping) -> Before {
+        let waited = now.since(stopping.began);
+        let Some((topology, shard)) = self.topology.as_ref().zip(self.shard()) else {
+            return Before::Nothing;
+        };
         if shard.master != self.member() {
-            return false;
+            let listed = shard.promotable.members.contains(&self.member());
+            let reachable = !self.sentinels.is_empty() && waited < STEP_BACK_WAIT;
+            return if listed && reachable { Before::StepBack } else { Before::Nothing };
         }
-        match &self.acting {
-            Acting::Master(master) => master.has_successor(now, shard, &self.timing),
+        let successor = match &self.acting {
+            // Without most of the sentinels nobody could be promoted.
+            Acting::Master(master) => {
+                self.sentinels.len() >= self.majority()
+                    && master.has_successor(now, topology, shard)
+            }
             // Has consented, and waits for the log to name the successor.
             Acting::Halted { .. } => true,
             Acting::Replica { .. } | Acting::Unassigned => false,
+        };
+        if successor && waited < self.config.stop_wait {
+            Before::HandOver(shard.id, shard.epoch)
+        } else {
+            Before::Nothing
         }
     }
 

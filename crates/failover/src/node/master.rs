@@ -143,12 +143,16 @@ impl Mastership {
             .map_or(own, |least| least.min(own))
     }
 
-    /// Whether somebody who may succeed is following closely (a graceful stop would find a
-    /// successor).
-    pub(super) fn has_successor(&self, now: Millis, shard: &Shard, timing: &Timing) -> bool {
-        shard.promotable.members.iter().any(|member| {
-            self.replicas.get(member).is_some_and(|held| now.since(held.came) < timing.lease)
-        })
+    /// Whether somebody follows who may succeed, or will once it has been taken into the set (a
+    /// graceful stop finds a successor).
+    pub(super) fn has_successor(&self, now: Millis, topology: &Topology, shard: &Shard) -> bool {
+        let recent = |member: &Member| {
+            self.replicas
+                .get(member)
+                .is_some_and(|held| now.since(held.came) < topology.timing.lease)
+        };
+        let nodes = shard.replicas().filter_map(|id| topology.nodes.get(&id));
+        nodes.filter(|node| node.priority > 0).any(|node| recent(&node.member()))
     }
 
     /// The topology moved on: a changed set settles what was proposed for the version before.

@@ -81,6 +81,14 @@ pub enum NodeEvent {
     Proposed(ProposalId, Outcome),
     /// Following or serving has stopped as ordered; nothing more will be applied.
     Halted(HaltId),
+    /// The data plane was master in this epoch and has been made to follow: nothing was executed
+    /// after this offset, and what is there beyond the new master's history is discarded now.
+    HistoryEnded {
+        /// The epoch.
+        epoch: Epoch,
+        /// Where its log ended.
+        end: ReplOffset,
+    },
     /// The link to the master of this epoch has synchronised: our history is a prefix of its.
     LinkUp {
         /// The epoch in which the handshake was made.
@@ -111,6 +119,8 @@ pub enum NodeEvent {
     FailoverWished(FailoverMode),
     /// The process is asked to stop (`SIGTERM`).
     StopWished,
+    /// It is not to stop after all. A hand-over that has begun goes on.
+    StopCancelled,
 }
 
 /// What a node is to do. Every effect may be performed at once: the machine holds back what must
@@ -146,7 +156,9 @@ pub enum NodeEffect {
     /// Be a master of nothing: in no shard.
     Detach,
     /// Stop following, finish what was received, then say [`NodeEvent::Halted`]. As a master: let
-    /// no further command execute, then say so; followers keep the link for the rest of the log.
+    /// no further command execute, have the replies of those that were executed leave under the
+    /// lease that holds, give up that lease, then say so; followers keep the link for the rest of
+    /// the log. Nothing is promised to anybody before that is said.
     Halt(HaltId),
     /// Writes may be executed and answered in this epoch until the lease ends.
     AcceptWrites {
@@ -179,7 +191,7 @@ pub enum NodeEffect {
         /// …and port.
         port: u16,
     },
-    /// The process may end.
+    /// The process may end, once it executes nothing more and what it executed is answered.
     Stop,
 }
 

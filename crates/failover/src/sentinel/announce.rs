@@ -62,3 +62,28 @@ pub(super) fn epoch_began(
         publish(effects, "+slave", instance(after.0, new, node));
     }
 }
+
+/// What changes of master left behind, as it becomes known: at the change, and exactly when the old
+/// master has said where its history ended.
+pub(super) fn left_behind(
+    effects: &mut Vec<SentinelEffect>,
+    old: &Shard,
+    (topology, shard): (&Topology, &Shard),
+) {
+    for takeover in shard.takeovers.iter().filter(|takeover| !old.takeovers.contains(takeover)) {
+        let address = topology.nodes.get(&takeover.from.node);
+        let address = address.map_or_else(|| "?".to_owned(), |n| format!("{}:{}", n.host, n.port));
+        let cut = takeover.cut;
+        let message = format!(
+            "{} epoch {} from {address} {} taken {} end {} lost {} {}",
+            shard.name,
+            takeover.epoch,
+            takeover.from.node,
+            cut.taken,
+            cut.end,
+            cut.lost_bytes(),
+            if cut.exact { "exactly" } else { "at-least" },
+        );
+        publish(effects, "+left-behind", message);
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slotward_cluster::{Member, Phase, Shard, ShardId, Topology};
+use slotward_cluster::{Cut, Member, Phase, Shard, ShardId, Topology};
 use slotward_types::{Epoch, Millis, NodeId, ReplOffset};
 
 use super::SentinelEffect;
@@ -37,6 +37,8 @@ pub(super) struct Picture<'a> {
     pub(super) nodes: &'a BTreeMap<NodeId, Watched>,
     pub(super) votes: &'a BTreeMap<ShardId, BTreeMap<SentinelId, Vote>>,
     pub(super) voters: &'a BTreeSet<SentinelId>,
+    /// How far each shard's master was heard to be, and in which epoch.
+    pub(super) reached: &'a BTreeMap<ShardId, (Epoch, ReplOffset)>,
 }
 
 impl Picture<'_> {
@@ -543,8 +545,31 @@ impl Failover {
         if let Some(node) = picture.topology.nodes.get(&to.node).filter(|_| to != shard.master) {
             publish(effects, "+promoted-slave", instance(picture.topology, shard, node));
         }
-        let entry = Entry::Promote { shard: shard.id, epoch: self.epoch, to, basis };
+        let cut = self.cut(picture, shard, to, basis);
+        let entry = Entry::Promote { shard: shard.id, epoch: self.epoch, to, basis, cut };
         effects.push(SentinelEffect::Propose(id, entry));
+    }
+
+    /// What of the old master's history the new one does not have, as far as is known: exactly, if
+    /// the old master has answered that it executes nothing more; else at least as much as it was
+    /// heard to have, or as another of its replicas holds.
+    fn cut(&self, picture: &Picture<'_>, shard: &Shard, to: Member, basis: Basis) -> Option<Cut> {
+        if to == shard.master || basis == Basis::NeverServed {
+            return None;
+        }
+        let new = self.answers.get(&to.node).filter(|answer| answer.from == to)?;
+        let taken = shard.shared_with(new.history.epoch, new.history.offset);
+        let old = self.answers.get(&shard.master.node).filter(|old| old.from == shard.master);
+        if let Some(old) = old.filter(|old| old.was_master) {
+            return Some(Cut { taken, end: old.history.offset.max(taken), exact: true });
+        }
+        let reached = picture.reached.get(&shard.id).filter(|(epoch, _)| *epoch == shard.epoch);
+        let held = self.answers.values().filter(|answer| answer.history.epoch == shard.epoch);
+        let end = held
+            .map(|answer| answer.history.offset)
+            .chain(reached.map(|(_, offset)| *offset))
+            .fold(taken, ReplOffset::max);
+        Some(Cut { taken, end, exact: false })
     }
 }
 

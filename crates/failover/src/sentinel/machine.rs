@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slotward_cluster::{Health, Liveness, Member, NodeHealth, Shard, ShardId, Topology};
-use slotward_types::{Epoch, Millis, NodeId};
+use slotward_types::{Epoch, Millis, NodeId, ReplOffset};
 
-use super::announce::{epoch_began, instance, publish, publish_master};
+use super::announce::{epoch_began, instance, left_behind, publish, publish_master};
 use super::leader::{Leading, Picture};
 use super::watch::Watched;
 use super::{NodeStatus, Revocations, SentinelConfig, SentinelEffect, SentinelEvent, StreamId};
@@ -47,6 +47,9 @@ pub struct SentinelMachine {
     /// New masters that are not yet known to serve.
     awaited: BTreeMap<ShardId, Epoch>,
     leading: Option<Leading>,
+    /// How far each shard's master was heard to be, and in which epoch: what is known of the end
+    /// of its history if it is not heard again.
+    reached: BTreeMap<ShardId, (Epoch, ReplOffset)>,
     vote_at: Millis,
     vote_now: bool,
     health_at: Millis,
@@ -74,6 +77,7 @@ impl SentinelMachine {
             odown: BTreeSet::new(),
             awaited: BTreeMap::new(),
             leading: None,
+            reached: BTreeMap::new(),
             vote_at: now,
             vote_now: false,
             health_at: now,
@@ -267,6 +271,7 @@ impl SentinelMachine {
             effects.push(SentinelEffect::ToNode(node, topology));
         }
         self.notice_failover_end(&beat, effects);
+        self.notice_reached(&beat);
         if let Some(watched) = self.nodes.get_mut(&node) {
             watched.on_heartbeat(now, beat);
         }
@@ -295,6 +300,17 @@ impl SentinelMachine {
         let promised = self.acknowledged.entry(shard.id).or_default();
         *promised = until.max(*promised);
         Some(beat.epoch)
+    }
+
+    fn notice_reached(&mut self, beat: &Heartbeat) {
+        let Some(shard) = beat.shard.and_then(|id| self.topology.shards.get(&id)) else { return };
+        if shard.master == beat.from
+            && beat.role == NodeRole::Master
+            && beat.history.epoch == shard.epoch
+        {
+            let known = self.reached.entry(shard.id).or_insert((shard.epoch, ReplOffset(0)));
+            *known = (beat.history.epoch, beat.history.offset).max(*known);
+        }
     }
 
     fn notice_failover_end(&mut self, beat: &Heartbeat, effects: &mut Vec<SentinelEffect>) {
@@ -356,15 +372,14 @@ impl SentinelMachine {
         }
         let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         for shard in topology.shards.values() {
-            match before.shards.get(&shard.id) {
-                Some(old) if old.epoch < shard.epoch => {
-                    epoch_began(effects, (&before, old), (&topology, shard));
-                    self.awaited.insert(shard.id, shard.epoch);
-                    // A new epoch begins with a clean sheet.
-                    self.odown.remove(&shard.id);
-                }
-                _ => {}
+            let Some(old) = before.shards.get(&shard.id) else { continue };
+            if old.epoch < shard.epoch {
+                epoch_began(effects, (&before, old), (&topology, shard));
+                self.awaited.insert(shard.id, shard.epoch);
+                // A new epoch begins with a clean sheet.
+                self.odown.remove(&shard.id);
             }
+            left_behind(effects, old, (&topology, shard));
         }
         self.votes.retain(|id, votes| {
             let epoch = topology.shards.get(id).map(|shard| shard.epoch);
@@ -373,6 +388,7 @@ impl SentinelMachine {
         });
         self.awaited.retain(|id, _| topology.shards.contains_key(id));
         self.odown.retain(|id| topology.shards.contains_key(id));
+        self.reached.retain(|id, _| topology.shards.contains_key(id));
         for node in topology.nodes.values() {
             self.nodes.entry(node.id).or_insert_with(|| Watched::new(now, node.incarnation));
         }
@@ -509,6 +525,7 @@ impl SentinelMachine {
             nodes: &self.nodes,
             votes: &self.votes,
             voters: &self.voters,
+            reached: &self.reached,
         };
         for (shard, epoch) in leading.step(now, &picture, &mut self.ids, effects) {
             self.revoke(shard, epoch);

@@ -20,6 +20,11 @@
 //!                               waiting: the master is heard and does not accept writes
 //!     "slots": [[first, last], ...], "slots_count",
 //!     "master": node id, "promotable_version",
+//!     "takeovers": [ {"epoch", "from": node id, "to": node id,
+//!                     "taken", "end",   what the old master executed between these offsets is lost
+//!                     "lost_bytes",     their difference
+//!                     "exact": bool} ]  false: at least so much. The last changes of master, oldest
+//!                                       first
 //!     "members": [ NODE plus {"role": "master" | "replica", "promotable": bool} ]   master first
 //!   } ],
 //!   "unassigned": [ NODE ]      registered nodes in no shard
@@ -37,7 +42,7 @@
 //! ```
 
 use serde_json::{Value, json};
-use slotward_cluster::{Liveness, Node, Shard};
+use slotward_cluster::{Liveness, Node, Shard, Takeover};
 use slotward_failover::{LinkState, NodeRole};
 use slotward_types::NodeId;
 
@@ -117,7 +122,21 @@ fn shard(view: &View, shard: &Shard) -> Value {
         "slots_count": shard.slots.count(),
         "master": shard.master.node.to_string(),
         "promotable_version": shard.promotable.version,
+        "takeovers": shard.takeovers.iter().map(takeover).collect::<Vec<_>>(),
         "members": members,
+    })
+}
+
+fn takeover(takeover: &Takeover) -> Value {
+    let cut = takeover.cut;
+    json!({
+        "epoch": takeover.epoch.0,
+        "from": takeover.from.node.to_string(),
+        "to": takeover.to.node.to_string(),
+        "taken": cut.taken.0,
+        "end": cut.end.0,
+        "lost_bytes": cut.lost_bytes(),
+        "exact": cut.exact,
     })
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
 use slotward_cluster::{
-    Health, Member as Run, Node, NodeKind, Phase, PromotableSet, Shard, ShardId, SlotRanges,
-    Topology,
+    Cut, Health, Member as Run, Node, NodeKind, Phase, PromotableSet, Shard, ShardId, SlotRanges,
+    Takeover, Topology,
 };
 use slotward_failover::{Heartbeat, History, LinkState, NodeRole, NodeStatus};
 use slotward_resp::{OwnedArgs, Protocol, Reply};
@@ -80,6 +80,12 @@ fn view() -> View {
         promotable: PromotableSet { version: 2, members: BTreeSet::from([run(1), run(2)]) },
         slots: SlotRanges::new(),
         phase: Phase::Served,
+        takeovers: vec![Takeover {
+            epoch: Epoch(3),
+            from: run(2),
+            to: run(1),
+            cut: Cut { taken: ReplOffset(900), end: ReplOffset(950), exact: false },
+        }],
     };
     let topology = Topology {
         version: 12,
@@ -454,7 +460,18 @@ fn the_status_document() {
               "served": true,
               "slots": [],
               "slots_count": 0,
-              "state": "ok"
+              "state": "ok",
+              "takeovers": [
+                {
+                  "end": 950,
+                  "epoch": 3,
+                  "exact": false,
+                  "from": "0202020202020202020202020202020202020202",
+                  "lost_bytes": 50,
+                  "taken": 900,
+                  "to": "0101010101010101010101010101010101010101"
+                }
+              ]
             }
           ],
           "slots_assigned": 0,

@@ -89,7 +89,7 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
                 "Ends the node.",
             )
         },
-        Handler::Now(shutdown),
+        Handler::Later(shutdown),
     ),
     NodeCommand {
         row: server("command", -1, ANYTIME, "2.8.13", "Describes the commands."),
@@ -306,20 +306,39 @@ fn no_disk(_: &mut NodeCall<'_>) -> Outcome {
     ))
 }
 
-fn shutdown(call: &mut NodeCall<'_>) -> Outcome {
-    for index in 1..call.argv.len() {
-        match call.text(index).to_ascii_uppercase().as_str() {
-            "NOSAVE" | "NOW" | "FORCE" => {}
-            "SAVE" => return no_disk(call),
-            "ABORT" => return Err(CmdError::text("ERR No shutdown in progress.")),
-            _ => return Err(CmdError::Syntax),
+/// The end of the connection is the answer; there is another only if the shutdown is aborted.
+fn shutdown<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
+    Box::pin(async move {
+        let (mut now, mut abort, mut save, mut nosave) = (false, false, false, false);
+        for index in 1..call.argv.len() {
+            match call.text(index).to_ascii_uppercase().as_str() {
+                "NOSAVE" => nosave = true,
+                "SAVE" => save = true,
+                "NOW" => now = true,
+                // Nothing that could fail stands in the way yet.
+                "FORCE" => {}
+                "ABORT" => abort = true,
+                _ => return Err(CmdError::Syntax),
+            }
         }
-    }
-    tracing::warn!("User requested shutdown...");
-    call.node.shutdown.ask();
-    // The end of the connection is the answer.
-    call.conn.closing = true;
-    Ok(())
+        if (save && nosave) || (abort && call.argv.len() > 2) {
+            return Err(CmdError::Syntax);
+        }
+        if abort {
+            if !call.node.shutdown.cancel() {
+                return Err(CmdError::text("ERR No shutdown in progress."));
+            }
+            call.reply.simple("OK");
+            return Ok(());
+        }
+        if save {
+            return no_disk(call);
+        }
+        tracing::warn!("User requested shutdown...");
+        call.node.shutdown.ask(now);
+        call.node.shutdown.cancelled().await;
+        Err(CmdError::text("ERR Errors trying to SHUTDOWN. Check logs."))
+    })
 }
 
 fn command(call: &mut NodeCall<'_>) -> Outcome {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use slotward_cluster::{Health, Node as KnownNode, Topology};
+use slotward_cluster::{Health, Node as KnownNode, Takeover, Topology};
 use slotward_config::SentinelAddress;
 use slotward_failover::{
-    DataPlane, Entry, FailoverMode, NodeConfig, NodeEffect, NodeEvent, NodeMachine, Outcome,
-    PersistId, ProposalId, Rejected, SentinelId, ToNode,
+    DataPlane, Entry, FailoverMode, NodeConfig, NodeEffect, NodeEvent, NodeMachine, NodeRole,
+    Outcome, PersistId, ProposalId, Rejected, SentinelId, ToNode,
 };
 use slotward_proto::control::NodeMessage;
-use slotward_types::{Epoch, NodeId};
+use slotward_types::{Epoch, NodeId, ReplOffset};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -51,6 +51,8 @@ pub(super) enum Input {
     Sentinels(Vec<SentinelAddress>),
     /// The process is to stop; told when it may.
     Stop(oneshot::Sender<()>),
+    /// It is not to stop after all.
+    StopCancelled,
 }
 
 /// A client that waits for this node to learn of the change it asked for.
@@ -181,6 +183,9 @@ impl Agent {
                 if let NodeEvent::FromSentinel(_, ToNode::Health(health)) = &event {
                     self.health.store(Arc::clone(health));
                 }
+                if let NodeEvent::HistoryEnded { epoch, end } = event {
+                    self.tell_left_behind(epoch, end);
+                }
                 self.step(event);
             }
             Input::StreamOpened(id, address, outbox) => {
@@ -207,6 +212,10 @@ impl Agent {
             Input::Stop(done) => {
                 self.stopping.push(done);
                 self.step(NodeEvent::StopWished);
+            }
+            Input::StopCancelled => {
+                self.stopping.clear();
+                self.step(NodeEvent::StopCancelled);
             }
         }
     }
@@ -290,11 +299,35 @@ impl Agent {
             NodeEffect::AnswerMaster(ack) => self.node.replication.answer_master(&ack),
             NodeEffect::ProbeMaster { epoch, host, port } => self.probe(epoch, host, port),
             NodeEffect::Stop => {
-                // Who asked may have gone.
-                for done in self.stopping.drain(..) {
-                    let _gone = done.send(());
+                match self.machine.role() {
+                    NodeRole::Master | NodeRole::Halted => {
+                        tracing::warn!(
+                            "nobody has taken this master's place: its shard stands still"
+                        );
+                    }
+                    NodeRole::Replica | NodeRole::Unassigned => {}
                 }
+                let done = std::mem::take(&mut self.stopping);
+                self.order(Order::Stop(done));
             }
+        }
+    }
+
+    /// The node was master in `epoch` and is no more: says what it executed and now lets go of.
+    fn tell_left_behind(&self, epoch: Epoch, end: ReplOffset) {
+        let me = self.machine.member();
+        let shard = self.machine.topology().and_then(|topology| topology.shard_of(me.node));
+        let mine = |takeover: &&Takeover| takeover.from == me && takeover.epoch > epoch;
+        let takeover = shard.and_then(|shard| shard.takeovers.iter().find(mine));
+        let Some(Takeover { to, cut, .. }) = takeover else { return };
+        let (taken, lost) = (cut.taken, end.0.saturating_sub(cut.taken.0));
+        if lost == 0 {
+            tracing::info!(%epoch, %end, to = %to.node, "deposed: the new master has everything");
+        } else {
+            tracing::warn!(
+                %epoch, %taken, %end, to = %to.node,
+                "deposed: {lost} bytes that were executed here were not taken over and are discarded"
+            );
         }
     }
 

@@ -61,6 +61,7 @@ impl LocalAuthority {
                 epoch: shard.epoch,
                 to: self.me,
                 basis,
+                cut: None,
             });
         }
         entries.iter().try_for_each(|entry| self.decide(node, entry))

@@ -211,8 +211,9 @@ pub(crate) async fn attend_to(
     Ok(())
 }
 
-/// Hands over if this node is a master that somebody can succeed; returns when it may stop. Blocks.
-pub(crate) fn stop(node: &Node) {
+/// Has this node leave its shard in order: a master that somebody can succeed hands over, a replica
+/// steps back. Returns when the process may end: nothing is executed any more.
+pub(crate) async fn stop(node: &Node) {
     let Some(ControlHandle { authority: Authority::Sentinels(inbox), .. }) = node.control.get()
     else {
         return;
@@ -220,7 +221,15 @@ pub(crate) fn stop(node: &Node) {
     let (done, stopped) = oneshot::channel();
     if inbox.send(Input::Stop(done)).is_ok() {
         // An error says that the agent has ended, which is as good.
-        let _ended = stopped.blocking_recv();
+        let _ended = stopped.await;
+    }
+}
+
+/// Takes [`stop`] back. What has been handed over stays so.
+pub(crate) fn cancel_stop(node: &Node) {
+    if let Some(ControlHandle { authority: Authority::Sentinels(inbox), .. }) = node.control.get() {
+        // An error says that the agent has ended.
+        drop(inbox.send(Input::StopCancelled));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotward_cluster::{Member, SlotMap, Topology};
 use slotward_failover::{HaltId, NodeEvent};
@@ -12,8 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::agent::Input;
 use super::changes;
 use crate::blocking;
+use crate::clock;
 use crate::node::Node;
 use crate::replication::FollowOrder;
+
+/// How long commands are held at most while the shard changes its master.
+const HOLD: Millis = Millis(1000);
+/// For how long a node that has handed over goes on telling clients where to go.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// An order that takes time.
 #[derive(Debug)]
@@ -29,6 +36,9 @@ pub(super) enum Order {
     },
     Detach,
     Halt(HaltId),
+    /// The process is about to end: tells so when nothing more is executed and everything executed
+    /// has been answered.
+    Stop(Vec<oneshot::Sender<()>>),
     /// The node has left its shard: lets go of the data, then answers who asked for that.
     Empty {
         answer: Result<String, String>,
@@ -60,6 +70,7 @@ impl Told {
                 let word = role.load();
                 if word.is_master() && word.epoch() == epoch {
                     role.set_lease(until);
+                    self.node.pause.let_go();
                 }
             }
         }
@@ -96,9 +107,14 @@ impl Told {
         let (node, replication) = (&self.node, &self.node.replication);
         match order {
             Order::Follow { epoch, master, host, port } => {
+                let before = node.role.load();
                 self.set_role(false, epoch);
                 let order = FollowOrder { epoch, master, us: self.me, host, port };
-                replication.follow(node, order).await;
+                let end = replication.follow(node, order).await;
+                node.pause.let_go();
+                if before.is_master() && before.epoch() > Epoch(0) {
+                    return Some(NodeEvent::HistoryEnded { epoch: before.epoch(), end });
+                }
             }
             Order::BecomeMaster { epoch } => {
                 replication.become_master(node, self.me, epoch).await;
@@ -111,6 +127,7 @@ impl Told {
                     // It serves no slot; there is nothing that two could do at once.
                     node.role.set_lease(Millis(u64::MAX));
                 }
+                node.pause.let_go();
             }
             Order::Empty { answer, to } => {
                 changes::empty(node).await;
@@ -118,11 +135,43 @@ impl Told {
                 drop(to.send(answer));
             }
             Order::Halt(id) => {
+                self.hand_in().await;
                 replication.halt(node).await;
                 return Some(NodeEvent::Halted(id));
             }
+            Order::Stop(done) => {
+                if node.role.load().is_master() {
+                    self.hand_in().await;
+                } else {
+                    // Clients that were held, or that come a moment too late, learn where to go.
+                    tokio::time::sleep(LINGER).await;
+                    node.workers_caught_up().await;
+                }
+                // Who asked may have gone.
+                for done in done {
+                    let _gone = done.send(());
+                }
+            }
         }
         None
+    }
+
+    /// Executes no more commands on data, answers those that were executed, gives up the lease.
+    /// Clients are held for a while instead of being refused: most changes of a master take a
+    /// fraction of that.
+    async fn hand_in(&self) {
+        let node = &self.node;
+        let until = clock::boot_now() + HOLD;
+        node.barrier.run(|| node.pause.hold(until)).await;
+        node.workers_caught_up().await;
+        let word = node.role.load();
+        if word.is_master() {
+            node.role.end_lease();
+            // A lease of a later epoch may have come meanwhile; it is for an order that follows.
+            if self.lease.get().is_some_and(|(epoch, _)| epoch == word.epoch()) {
+                self.lease.set(None);
+            }
+        }
     }
 }
 

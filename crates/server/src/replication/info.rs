@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use slotward_types::NodeId;
+
 use crate::call::{NodeCall, Outcome};
 use crate::node::Node;
 use crate::replication::link::LinkPhase;
@@ -38,7 +40,21 @@ pub(crate) fn info(node: &Node, out: &mut String) {
     line(out, "slotward_repl_log_memory", status.memory_bytes);
     if let Some(us) = *replication.us.lock() {
         line(out, "slotward_shard_epoch", us.epoch);
+        last_failover(node, us.node, out);
     }
+}
+
+/// What the last change of master in this node's shard left behind.
+fn last_failover(node: &Node, us: NodeId, out: &mut String) {
+    let map = node.slot_map.load();
+    let shard = map.topology().shard_of(us);
+    let Some(takeover) = shard.and_then(|shard| shard.last_takeover()) else { return };
+    line(out, "slotward_last_failover_epoch", takeover.epoch);
+    line(out, "slotward_last_failover_from", takeover.from.node);
+    line(out, "slotward_last_failover_taken_offset", takeover.cut.taken);
+    line(out, "slotward_last_failover_end_offset", takeover.cut.end);
+    line(out, "slotward_last_failover_lost_bytes", takeover.cut.lost_bytes());
+    line(out, "slotward_last_failover_lost_exact", u8::from(takeover.cut.exact));
 }
 
 fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {

@@ -225,8 +225,9 @@ impl Replication {
         (resume.id, resume.next)
     }
 
-    /// Follows a master of a managed shard.
-    pub(crate) async fn follow(&self, node: &Node, order: FollowOrder) {
+    /// Follows a master of a managed shard. Gives the end of the log at the moment from which
+    /// nothing of this node's own is appended any more.
+    pub(crate) async fn follow(&self, node: &Node, order: FollowOrder) -> ReplOffset {
         let member = |member: slotward_cluster::Member| Member {
             node: member.node,
             incarnation: member.incarnation,
@@ -234,7 +235,7 @@ impl Replication {
         };
         *self.us.lock() = Some(member(order.us));
         let members = Some((member(order.us), member(order.master)));
-        self.begin_following(node, Order { host: order.host, port: order.port, members }).await;
+        self.begin_following(node, Order { host: order.host, port: order.port, members }).await
     }
 
     /// Stops following; what was received is applied first. As a master: returns once nothing is
@@ -276,15 +277,20 @@ impl Replication {
 
     // --- following and not
 
-    async fn begin_following(&self, node: &Node, order: Order) {
+    async fn begin_following(&self, node: &Node, order: Order) -> ReplOffset {
         self.following.store(true, Ordering::Release);
         // From here on nothing of this node's own is appended.
-        node.barrier.run(|| self.wanted.store(false, Ordering::SeqCst)).await;
+        let stopped = || {
+            self.wanted.store(false, Ordering::SeqCst);
+            self.log.end()
+        };
+        let end = node.barrier.run(stopped).await;
         // A replica of a managed shard has to shake hands anew, in the new epoch.
         if order.members.is_some() {
             self.replicas.kick();
         }
         self.link.follow(order);
+        end
     }
 
     async fn end_following(&self, node: &Node) {

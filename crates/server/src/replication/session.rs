@@ -619,6 +619,10 @@ pub(crate) async fn keep_alive(worker: Rc<Worker>) {
         last = Instant::now();
         if node.replication.wants_writes() && !node.replication.replicas.online().is_empty() {
             let _inside = worker.participant.enter();
+            // Without a lease nothing is appended: a successor may have begun where the log ends.
+            if !node.role.holds_lease(node.role.load()) {
+                continue;
+            }
             node.replication.append_signal(&[b"PING"]);
         }
     }
