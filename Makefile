@@ -4,7 +4,7 @@
 SLOTWARD := target/release/slotward
 export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
 
-.PHONY: up down status test tests-only bench bench-memory conformance failover fmt fix docs tidy clean help
+.PHONY: up down status test tests-only bench bench-memory conformance drill failover fmt fix docs tidy clean help
 
 help:
 	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench     CPU per command beside Redis and Valkey"
 	@echo "make bench-memory  resident bytes per key beside Redis and Valkey"
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
+	@echo "make drill     docker-compose.yml's services stopped, killed and cut off (needs root)"
 	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
 	@echo "make fix       format, apply suggestions, write generated pages again"
 
@@ -57,6 +58,12 @@ conformance: $(SLOTWARD)-built
 failover: $(SLOTWARD)-built
 	@$(SLOTWARD) cluster up
 	$(SLOTWARD) drill --fault $(or $(FAULT),kill) --rounds $(or $(ROUNDS),20) $(ARGS)
+
+# As root: every service of docker-compose.yml in a network namespace of its own, stopped, killed and
+# cut off in every way. `make drill ROUNDS=20`, `make drill T=partition`.
+drill: $(SLOTWARD)-built
+	@scripts/install.sh test
+	ROUNDS=$(or $(ROUNDS),1) .venv/bin/python -m pytest tests/drill_netns.py -s --no-header $(if $(T),-k $(T))
 
 fmt:
 	cargo fmt --all

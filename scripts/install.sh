@@ -65,6 +65,9 @@ need_test() {
     need redis-server redis-server
     need node nodejs
     need npm npm
+    need ip iproute2
+    need shellcheck shellcheck
+    need docker-compose docker-compose
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 }
 

@@ -336,8 +336,8 @@ class PlainGroup(Group):
 class Cluster(Group):
     """Three shards of two nodes, formed by redis-cli."""
 
-    def __init__(self, folder, masters=3, replicas=1, options=()):
-        super().__init__(folder)
+    def __init__(self, folder, masters=3, replicas=1, options=(), sentinel_options=()):
+        super().__init__(folder, sentinel_options=sentinel_options)
         self.masters = masters
         self.replicas = replicas
         for _ in range(masters * (1 + replicas)):

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from harness import HOST, eventually, free_ports, redis_cli, run_binary
+from harness import HOST, Cluster, eventually, free_ports, redis_cli, run_binary
 
 
 @pytest.fixture
@@ -107,3 +107,41 @@ def test_down_twice(layout):
     assert status == 0 and "Nothing" in out, out + err
     # And up again keeps the topology, for the sentinels remember.
     up(layout)
+
+
+def test_form_does_what_is_missing_and_clients_from_elsewhere_are_told_their_host(folder):
+    outside = ("--announce-to", f"{HOST}/32 outside.example")
+    cluster = Cluster(folder, masters=2, options=outside, sentinel_options=outside)
+    try:
+        cluster.start()
+        form = ["cluster", "form", "--masters", 2,
+                "--sentinels", ",".join(sentinel.address for sentinel in cluster.sentinels),
+                *(node.address for node in cluster.nodes)]
+        for _ in range(2):
+            status, out, err = run_binary(*form)
+            assert status == 0 and "2 shards, 16384 slots" in out, out + err
+        node, sentinel = cluster.nodes[0], cluster.sentinels[0]
+        for asked in (node, sentinel):
+            lines = redis_cli("-p", asked.port, "CLUSTER", "NODES").splitlines()
+            hosts = {line.split(" ")[1].split(":")[0] for line in lines if line}
+            assert len(lines) >= 4 and hosts == {"outside.example"}, lines
+        slots = node.call("CLUSTER", "SLOTS")
+        assert len(slots) == 2 and HOST not in str(slots), slots
+        answers = [redis_cli("-p", node.port, "GET", key) for key in "abcdefgh"]
+        moved = [answer.split() for answer in answers if answer.startswith("MOVED")]
+        assert moved and all(words[2].startswith("outside.example:") for words in moved), answers
+        # Among themselves they go by the announced addresses.
+        replicas = [node.info("replication") for node in cluster.nodes]
+        assert {info["master_host"] for info in replicas if info["role"] == "slave"} == {HOST}
+    finally:
+        cluster.kill()
+
+
+def test_form_refuses_what_cannot_be():
+    for arguments, why in [
+        (["--sentinels", "h:1", "nowhere"], "is no address of a node"),
+        (["h:1"], "--sentinels"),
+        (["--sentinels", "h:1", "--masters", "2", f"{HOST}:1"], "cannot be chosen among 1 nodes"),
+    ]:
+        status, out, err = run_binary("cluster", "form", *arguments)
+        assert status != 0 and why in err, out + err

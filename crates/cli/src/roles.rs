@@ -74,6 +74,7 @@ fn sentinel_config(config: &Config) -> anyhow::Result<SentinelConfig> {
         dir: PathBuf::from(&settings.dir),
         announce: announced(settings, &peers)?,
         peers,
+        announce_to: settings.announce_to.clone(),
         seeds,
         monitors: monitors.collect(),
         announce_hostnames: lines.announce_hostnames,

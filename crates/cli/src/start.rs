@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{IsTerminal, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -50,7 +51,7 @@ fn try_run(role: Role, arguments: &[String]) -> anyhow::Result<()> {
     }
     // The process changes into its folder.
     let file = fs::canonicalize(&file).map_or(file, |path| path.display().to_string());
-    let config = prepare_folder(config)?;
+    let config = find_gateway(prepare_folder(config)?)?;
     let settings = Arc::clone(config.settings());
     log_to(&settings)?;
     // A data node keeps its own.
@@ -174,6 +175,31 @@ fn prepare_folder(mut config: Config) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// Puts the addresses of this machine's gateways where `announce-to` names them.
+fn find_gateway(mut config: Config) -> anyhow::Result<Config> {
+    let rules = &config.settings().announce_to;
+    if !rules.needs_gateway() {
+        return Ok(config);
+    }
+    // Where there is no such file there is no route either, or none that we can know of.
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let rules = rules.with_gateways(&gateways(&routes));
+    config.resolve("announce-to", &rules.to_string()).map_err(anyhow::Error::msg)?;
+    Ok(config)
+}
+
+/// The routers of the default routes of `/proc/net/route`: lines of interface, destination,
+/// gateway, flags, …, numbers in hexadecimal, addresses as the bytes stand in memory.
+fn gateways(routes: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, "00000000", gateway, ..] = words.as_slice() else { return None };
+        let bytes = u32::from_str_radix(gateway, 16).ok().filter(|&bytes| bytes != 0)?;
+        Some(Ipv4Addr::from(bytes.to_ne_bytes()).into())
+    };
+    routes.lines().skip(1).filter_map(gateway).collect()
+}
+
 /// Libraries whose everyday messages say nothing to an operator.
 const TALKATIVE: &[&str] = &["openraft", "h2", "hyper", "hyper_util", "tonic", "tower"];
 
@@ -235,5 +261,24 @@ impl PidFile<'_> {
 impl Drop for PidFile<'_> {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_are_found_in_the_routes() {
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n";
+        let gateway = u32::from_ne_bytes([172, 30, 0, 1]);
+        let routes = format!(
+            "{head}eth0\t00000000\t{gateway:08X}\t0003\t0\t0\t0\t00000000\n\
+             eth0\t{:08X}\t00000000\t0001\t0\t0\t0\t0000FFFF\n",
+            u32::from_ne_bytes([172, 30, 0, 0])
+        );
+        assert_eq!(gateways(&routes), [IpAddr::from([172, 30, 0, 1])]);
+        assert!(gateways(head).is_empty());
+        assert!(gateways("nonsense\nx 00000000 zz\n").is_empty());
     }
 }

@@ -55,7 +55,16 @@ impl fmt::Display for Route<'_> {
     }
 }
 
-impl Route<'_> {
+impl<'a> Route<'a> {
+    /// The same for a client that reaches every node at this one host.
+    #[must_use]
+    pub fn seen_at(self, host: Option<&'a str>) -> Route<'a> {
+        match (self, host) {
+            (Route::Moved { slot, port, .. }, Some(host)) => Route::Moved { slot, host, port },
+            (route, _) => route,
+        }
+    }
+
     /// The error that sends a client along for one command only (`ASK`), in place of `MOVED`.
     pub fn ask(slot: Slot, host: &str, port: u16) -> String {
         format!("ASK {slot} {host}:{port}")

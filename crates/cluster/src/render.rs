@@ -423,6 +423,9 @@ mod tests {
         assert_eq!(not_yet.route(slot(0), false, true), down, "appointed, not yet master");
         assert!(!not_yet.is_mine(slot(0)));
         assert_eq!(moved(3, 7001).to_string(), "MOVED 3 127.0.0.1:7001");
+        assert_eq!(moved(3, 7001).seen_at(Some("nat")).to_string(), "MOVED 3 nat:7001");
+        assert_eq!(moved(3, 7001).seen_at(None), moved(3, 7001));
+        assert_eq!(Route::Serve.seen_at(Some("nat")), Route::Serve);
         assert_eq!(Route::ask(slot(3), "h", 1), "ASK 3 h:1");
     }
 

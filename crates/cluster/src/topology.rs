@@ -320,6 +320,16 @@ impl Topology {
         self.nodes.values().find(|node| node.host == host && node.port == port)
     }
 
+    /// The same as somebody sees it who reaches every node at this one host, at the announced ports.
+    #[must_use]
+    pub fn seen_at(&self, host: &str) -> Topology {
+        let mut topology = self.clone();
+        for node in topology.nodes.values_mut() {
+            host.clone_into(&mut node.host);
+        }
+        topology
+    }
+
     /// The highest epoch in use (`cluster_current_epoch`).
     pub fn current_epoch(&self) -> Epoch {
         let shards = self.shards.values().map(|shard| shard.epoch);

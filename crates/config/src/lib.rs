@@ -13,6 +13,7 @@
 //! **Invariant:** a [`Config`] that exists has passed every check, the ones between settings
 //! included; a refused change leaves it as it was.
 
+mod client_hosts;
 mod command_line;
 mod field;
 mod file;
@@ -25,6 +26,7 @@ mod table;
 mod values;
 mod yaml;
 
+pub use client_hosts::ClientHosts;
 pub use command_line::{CommandLine, parse_command_line};
 pub use field::BadValue;
 pub use file::split_words;

@@ -1,6 +1,7 @@
 //! The table of settings: a row per setting, and the typed struct made from it.
 
 use crate::Kind::{self, Bool, Choice, Int, Memory, MemoryOrPercent, Name, Octal, Text, Words};
+use crate::client_hosts::ClientHosts;
 use crate::field::Field;
 use crate::row::{Row, Setting, row};
 use crate::sentinel::SentinelLines;
@@ -459,6 +460,8 @@ settings! {
     announce_ip: String = "announce-ip", "" => row(Text).at_start();
     /// Port announced to everybody, unless a more particular setting says otherwise; 0 is `port`.
     announce_port: u16 = "announce-port", "0" => row(PORT).at_start();
+    /// Pairs NETWORK HOST: clients from there are told this host for every node (docs/docker.md).
+    announce_to: ClientHosts = "announce-to", "" => row(Words).at_start();
     /// Where this node stands (a rack, a zone): replicas of other zones are preferred.
     zone: String = "zone", "" => row(Text).at_start();
     /// Milliseconds between heartbeats to the sentinels.

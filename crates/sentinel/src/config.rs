@@ -111,6 +111,8 @@ pub struct SentinelConfig {
     /// Which of the peers this is, if the port alone does not tell; without peers, where others
     /// reach this one.
     pub announce: Option<SentinelAddress>,
+    /// Which clients are told another host than the announced ones.
+    pub announce_to: slotward_config::ClientHosts,
     /// The password that RESP clients must give.
     pub requirepass: Option<String>,
     /// Most RESP clients at once.
@@ -137,6 +139,7 @@ impl Default for SentinelConfig {
             monitors: Vec::new(),
             announce_hostnames: false,
             announce: None,
+            announce_to: slotward_config::ClientHosts::default(),
             requirepass: None,
             clients_max: 10_000,
             raft_heartbeat_ms: 50,

@@ -206,6 +206,7 @@ fn server(config: &SentinelConfig, me: Member, control: Control) -> Server {
         control,
         me,
         port: config.port,
+        announce_to: config.announce_to.clone(),
         requirepass: config.requirepass.clone(),
         clients_max: config.clients_max,
         started: Instant::now(),

@@ -90,6 +90,8 @@ pub(crate) struct Conn {
     pub(crate) readonly: bool,
     /// The next command may use a slot that is being imported.
     pub(crate) asking: bool,
+    /// The host at which it is told to find every node, if not at those that they announced.
+    pub(crate) told_host: Option<Arc<str>>,
     /// Commands queued since `MULTI`.
     pub(crate) transaction: Option<Box<Transaction>>,
     /// Keys watched.
@@ -143,6 +145,7 @@ struct Input {
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let node = worker.node.clone();
     let (peer, local) = (accepted.peer(), accepted.local());
+    let from = accepted.peer_address().map(|peer| peer.ip());
     let unix = matches!(accepted, Accepted::Unix(..));
     let mut stream = match accepted.into_stream() {
         Ok(stream) => stream,
@@ -153,7 +156,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     };
     let client = node.clients.enter(stream.as_raw_fd(), peer, local, unix, clock::unix_now());
     node.stats.clients_peak.fetch_max(node.clients.count() as u64, Ordering::Relaxed);
-    let mut conn = Conn::new(client.clone(), !node.live.load().wants_password());
+    let live = node.live.load_full();
+    let mut conn = Conn::new(client.clone(), !live.wants_password());
+    conn.told_host = from.and_then(|from| live.settings.announce_to.of(from).cloned());
+    drop(live);
     let mut input = Input::default();
     let end = converse(&worker, &mut stream, &mut conn, &mut input).await;
     conn.end_transaction();
@@ -628,6 +634,7 @@ impl Conn {
             authenticated,
             readonly: false,
             asking: false,
+            told_host: None,
             transaction: None,
             watched: Vec::new(),
             replies: Replies::On,

@@ -674,7 +674,10 @@ impl Turn<'_> {
             self.conn.readonly && flags.has(Flags::READ) && !flags.has(Flags::WRITE);
         match map.route(slot, replica_reads, settings.cluster_require_full_coverage) {
             slotward_cluster::Route::Serve => Ok(()),
-            refusal => Err(CmdError::Other(refusal.to_string().into())),
+            refusal => {
+                let refusal = refusal.seen_at(self.conn.told_host.as_deref());
+                Err(CmdError::Other(refusal.to_string().into()))
+            }
         }
     }
 

@@ -48,6 +48,14 @@ impl Accepted {
         }
     }
 
+    /// The peer's address, if it has one.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        match self {
+            Accepted::Tcp(_, peer) => Some(*peer),
+            Accepted::Unix(..) => None,
+        }
+    }
+
     /// The peer's address as `CLIENT LIST` shows it.
     pub(crate) fn peer(&self) -> String {
         match self {

@@ -4,6 +4,7 @@
 //! repeated, and goes on where an interrupted one stopped.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
@@ -15,9 +16,45 @@ use super::progress::Progress;
 use super::status;
 use crate::client::{Client, ClientError};
 
+/// Where a node is reached, by us and by the sentinels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Place {
+    pub(crate) fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl From<&Instance> for Place {
+    fn from(instance: &Instance) -> Place {
+        Place { host: instance.host.clone(), port: instance.port }
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Place, String> {
+        let bad = || format!("'{text}' is no address of a node (host:port)");
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        match port.parse() {
+            Ok(port @ 1..) if !host.is_empty() => Ok(Place { host: host.to_owned(), port }),
+            _ => Err(bad()),
+        }
+    }
+}
+
 /// The nodes to form a cluster of, the masters first.
 pub(crate) struct Forming<'a> {
-    pub(crate) nodes: &'a [Instance],
+    pub(crate) nodes: &'a [Place],
     pub(crate) sentinels: &'a [String],
     pub(crate) masters: usize,
     pub(crate) deadline: Instant,
@@ -28,7 +65,16 @@ pub(crate) const STEPS: usize = 4;
 
 impl Forming<'_> {
     /// Does whatever is missing and waits until every node agrees.
+    ///
+    /// # Errors
+    /// When a node or the sentinels refuse, or it takes too long.
     pub(crate) fn run(&self, progress: &Progress) -> anyhow::Result<()> {
+        ensure!(
+            (1..=self.nodes.len()).contains(&self.masters),
+            "{} masters cannot be chosen among {} nodes",
+            self.masters,
+            self.nodes.len()
+        );
         progress.waiting("assigning slots");
         self.persist(Self::assign_slots)?;
         progress.done("slots are assigned");
@@ -49,7 +95,11 @@ impl Forming<'_> {
         wait_until(self.deadline, || {
             outcome = step(self);
             let cause = outcome.as_ref().err().and_then(|error| error.downcast_ref());
-            !matches!(cause, Some(ClientError::Broken(..) | ClientError::Unreachable(..)))
+            match cause {
+                Some(ClientError::Broken(..) | ClientError::Unreachable(..)) => false,
+                Some(ClientError::Refused(_, text)) => !is_uncertain(text),
+                _ => true,
+            }
         });
         outcome
     }
@@ -79,8 +129,11 @@ impl Forming<'_> {
 
     fn introduce(&self) -> anyhow::Result<()> {
         let first = &self.nodes[0];
-        let known: BTreeSet<u16> = view(first)?.iter().filter_map(NodeLine::port).collect();
-        for node in self.nodes.iter().filter(|node| !known.contains(&node.port)) {
+        let known: BTreeSet<String> = view(first)?.into_iter().map(|line| line.id).collect();
+        for node in self.nodes {
+            if known.contains(&id(node)?) {
+                continue;
+            }
             let command = ["CLUSTER", "MEET", &node.host, &node.port.to_string()];
             self.insist(first, &command.map(str::to_owned))?;
         }
@@ -98,8 +151,9 @@ impl Forming<'_> {
             .map(|line| (replicas_of(line, &lines), line))
             .collect();
         for node in self.nodes {
-            let Some(line) = lines.iter().find(|line| line.port() == Some(node.port)) else {
-                bail!("{} is missing in the topology", node.name());
+            let id = id(node)?;
+            let Some(line) = lines.iter().find(|line| line.id == id) else {
+                bail!("{} is missing in the topology", node.address());
             };
             let free = line.is("master") && line.slots.is_empty() && replicas_of(line, &lines) == 0;
             if !free {
@@ -129,7 +183,7 @@ impl Forming<'_> {
 
     /// Repeats a command while the answer is that the sentinels are not ready for it: they may
     /// still be electing a leader.
-    fn insist(&self, node: &Instance, command: &[String]) -> anyhow::Result<()> {
+    fn insist(&self, node: &Place, command: &[String]) -> anyhow::Result<()> {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let mut answer = Ok(());
         wait_until(self.deadline, || {
@@ -138,13 +192,18 @@ impl Forming<'_> {
                 .map(drop);
             !matches!(&answer, Err(ClientError::Refused(_, text)) if is_temporary(text))
         });
-        answer.with_context(|| format!("{} on {}", words[..2].join(" "), node.name()))
+        answer.with_context(|| format!("{} on {}", words[..2].join(" "), node.address()))
     }
 
     fn wait(&self, what: &str, holds: impl FnMut() -> bool) -> anyhow::Result<()> {
         ensure!(wait_until(self.deadline, holds), "gave up waiting for {what}");
         Ok(())
     }
+}
+
+/// Whether an error reply leaves open whether the change was made: whoever looks will see.
+fn is_uncertain(text: &str) -> bool {
+    text.ends_with("the change may still come")
 }
 
 /// Whether an error reply asks to try again.
@@ -154,13 +213,18 @@ fn is_temporary(text: &str) -> bool {
 }
 
 /// The topology as this node shows it.
-pub(crate) fn view(node: &Instance) -> anyhow::Result<Vec<NodeLine>> {
+pub(crate) fn view(node: &Place) -> anyhow::Result<Vec<NodeLine>> {
     let mut client = Client::connect(&node.address(), super::PATIENCE)?;
     Ok(nodes::parse(&client.text(&["CLUSTER", "NODES"])?))
 }
 
+fn id(node: &Place) -> anyhow::Result<String> {
+    let mut client = Client::connect(&node.address(), super::PATIENCE)?;
+    Ok(client.text(&["CLUSTER", "MYID"])?)
+}
+
 /// Whether this node says that the cluster works, and if it is a replica, follows its master.
-fn serves(node: &Instance) -> anyhow::Result<bool> {
+fn serves(node: &Place) -> anyhow::Result<bool> {
     let mut client = Client::connect(&node.address(), super::PATIENCE)?;
     let works = client.text(&["CLUSTER", "INFO"])?.contains("cluster_state:ok");
     let replication = client.text(&["INFO", "replication"])?;
@@ -170,7 +234,7 @@ fn serves(node: &Instance) -> anyhow::Result<bool> {
 }
 
 /// Who owns what, in a form that is equal on nodes that agree.
-fn signature(node: &Instance) -> anyhow::Result<String> {
+fn signature(node: &Place) -> anyhow::Result<String> {
     let mut owners: Vec<String> = view(node)?
         .into_iter()
         .filter(|line| !line.slots.is_empty())
@@ -222,7 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn places_are_read() {
+        let read =
+            |text: &str| text.parse().map(|place: Place| (place.host.clone(), place.address()));
+        assert_eq!(read("node1:7000"), Ok(("node1".to_owned(), "node1:7000".to_owned())));
+        assert_eq!(read("[::1]:7000"), Ok(("::1".to_owned(), "[::1]:7000".to_owned())));
+        for bad in ["", "node1", ":7000", "node1:0", "node1:x", "node1:65536"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn only_a_sentinel_that_is_not_ready_is_asked_again() {
+        assert!(is_uncertain(
+            "ERR the sentinels did not answer in time; the change may still come"
+        ));
         assert!(is_temporary("CLUSTERDOWN no leader"));
         assert!(!is_temporary("ERR Slot 0 is already busy"));
     }

@@ -26,6 +26,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Start sentinels and data nodes on this machine and form a cluster; heals what is missing
     Up(Up),
+    /// Form a cluster of nodes that run anywhere; does only what is missing
+    Form(Form),
     /// Stop what `up` started
     Down(Layout),
     /// Show shards, slots, roles, offsets, epochs, leases and the Raft leader
@@ -74,6 +76,23 @@ pub(crate) struct Up {
     sentinel_options: Vec<String>,
 }
 
+/// The options of `form`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Form {
+    /// The nodes as they announce themselves, HOST:PORT, the masters first
+    #[arg(required = true, value_name = "HOST:PORT")]
+    nodes: Vec<form::Place>,
+    /// How many of them are masters; the others become their replicas
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    masters: u16,
+    /// Sentinels to ask, HOST:PORT; the first that answers counts
+    #[arg(long, required = true, value_delimiter = ',', value_name = "HOST:PORT")]
+    sentinels: Vec<String>,
+    /// Give up after so many seconds
+    #[arg(long, default_value_t = 120)]
+    timeout_s: u64,
+}
+
 /// The options of `status`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Status {
@@ -94,6 +113,7 @@ pub(crate) struct Status {
 pub(crate) fn run(command: &Command) -> ExitCode {
     let result = match command {
         Command::Up(up) => up::up(up),
+        Command::Form(form) => form_cluster(form),
         Command::Down(layout) => down(layout),
         Command::Status(status) => status::status(status),
     };
@@ -158,6 +178,16 @@ impl Layout {
             self.sentinel_instances().iter().map(Instance::address).collect();
         addresses.join(" ")
     }
+}
+
+fn form_cluster(options: &Form) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(options.timeout_s);
+    let progress = progress::Progress::new("Cluster", form::STEPS);
+    let Form { nodes, sentinels, masters, .. } = options;
+    let masters = usize::from(*masters);
+    form::Forming { nodes, sentinels, masters, deadline }.run(&progress)?;
+    progress.finish("The cluster is formed.");
+    say(&status::table(sentinels)?)
 }
 
 fn down(layout: &Layout) -> anyhow::Result<()> {

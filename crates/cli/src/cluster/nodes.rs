@@ -20,11 +20,6 @@ impl NodeLine {
     pub(crate) fn is(&self, flag: &str) -> bool {
         self.flags.iter().any(|known| known == flag)
     }
-
-    /// Its port.
-    pub(crate) fn port(&self) -> Option<u16> {
-        self.address.rsplit_once(':')?.1.parse().ok()
-    }
 }
 
 /// Reads the whole reply; lines in another form are passed over.
@@ -60,7 +55,7 @@ mod tests {
         let nodes = parse(text);
         assert_eq!(nodes.len(), 2);
         assert_eq!(nodes[0].slots, [(0, 5460), (9000, 9000)]);
-        assert_eq!(nodes[0].port(), Some(7000));
+        assert_eq!(nodes[0].address, "127.0.0.1:7000");
         assert!(nodes[0].is("master") && nodes[0].is("myself"));
         assert_eq!(nodes[1].master.as_deref(), Some("aa"));
     }

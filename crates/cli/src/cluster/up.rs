@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::form::{self, Forming};
+use super::form::{self, Forming, Place};
 use super::process::{Instance, wait_until};
 use super::progress::Progress;
 use super::{Layout, Up, say, status};
@@ -38,7 +38,8 @@ pub(crate) fn up(options: &Up) -> anyhow::Result<()> {
     }
     let addresses: Vec<String> = sentinels.iter().map(Instance::address).collect();
     let masters = layout.masters.into();
-    Forming { nodes: &nodes, sentinels: &addresses, masters, deadline }.run(&progress)?;
+    let places: Vec<Place> = nodes.iter().map(Place::from).collect();
+    Forming { nodes: &places, sentinels: &addresses, masters, deadline }.run(&progress)?;
     progress.finish(&match count {
         0 => "The cluster was already running.".to_owned(),
         count if count == all.len() => "The cluster is up.".to_owned(),

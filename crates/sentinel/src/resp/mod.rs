@@ -4,6 +4,7 @@
 //! sentinel knows; the connection's task performs what it asks for ([`Then`]).
 
 mod commands;
+mod elsewhere;
 mod sentinel;
 mod server;
 mod session;

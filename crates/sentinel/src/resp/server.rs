@@ -1,6 +1,7 @@
 //! Listening and the connections: reading commands, writing replies and events.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use super::commands::{self, Call, Then};
-
+use super::elsewhere;
 use super::session::Session;
 use crate::control::{Control, Published};
 use crate::raft::Member;
@@ -36,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) me: Member,
     /// The port that clients connect to.
     pub(crate) port: u16,
+    /// Which clients are told another host than the announced ones.
+    pub(crate) announce_to: slotward_config::ClientHosts,
     /// The password to be given, if one is.
     pub(crate) requirepass: Option<String>,
     /// Most clients at once.
@@ -58,9 +61,8 @@ pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 let server = Arc::clone(&server);
                 tokio::spawn(async move {
-                    let address = peer.to_string();
                     // A client that went away in the middle is no news.
-                    let _ = Connection::run(server, stream, address).await;
+                    let _ = Connection::run(server, stream, peer).await;
                 });
             }
             Err(error) => {
@@ -91,7 +93,7 @@ enum Next {
 }
 
 impl Connection {
-    async fn run(server: Arc<Server>, stream: TcpStream, address: String) -> io::Result<()> {
+    async fn run(server: Arc<Server>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let _counted = Counted::new(&server);
         let (input, mut output) = stream.into_split();
@@ -100,7 +102,8 @@ impl Connection {
         }
         let session = Session {
             id: server.clients_ever.fetch_add(1, Ordering::Relaxed) + 1,
-            address,
+            address: peer.to_string(),
+            told_host: server.announce_to.of(peer.ip()).cloned(),
             authenticated: server.requirepass.is_none(),
             ..Session::default()
         };
@@ -179,7 +182,10 @@ impl Connection {
         if args.is_empty() {
             return Ok(Next::Go);
         }
-        let Some(view) = self.server.control.view().await else { return Ok(Next::Close) };
+        let Some(mut view) = self.server.control.view().await else { return Ok(Next::Close) };
+        if let Some(host) = &self.session.told_host {
+            view = elsewhere::view(view, host);
+        }
         let mut call = Call {
             server: &self.server,
             session: &mut self.session,
@@ -207,20 +213,28 @@ impl Connection {
     }
 
     async fn deliver(&mut self, event: &Published) -> io::Result<Next> {
+        let elsewhere = match &self.session.told_host {
+            Some(host) => {
+                let Some(view) = self.server.control.view().await else { return Ok(Next::Close) };
+                Some(elsewhere::event(&view, host, &event.message))
+            }
+            None => None,
+        };
+        let message = elsewhere.as_ref().unwrap_or(&event.message).as_bytes();
         let mut reply = Reply::new(Vec::new(), self.session.protocol);
         let channel = event.channel.as_bytes();
         if self.session.channels.contains(channel) {
             reply.push(3);
             reply.bulk(b"message");
             reply.bulk(channel);
-            reply.bulk(event.message.as_bytes());
+            reply.bulk(message);
         }
         for pattern in self.session.patterns.iter().filter(|p| glob_match(p, channel)) {
             reply.push(4);
             reply.bulk(b"pmessage");
             reply.bulk(pattern);
             reply.bulk(channel);
-            reply.bulk(event.message.as_bytes());
+            reply.bulk(message);
         }
         self.output.write_all(reply.as_bytes()).await?;
         Ok(Next::Go)

@@ -1,6 +1,7 @@
 //! What a connection remembers between commands.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use slotward_resp::Protocol;
 
@@ -11,6 +12,8 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     /// Where it comes from.
     pub(crate) address: String,
+    /// The host at which it is told to find everybody, if not at those that were announced.
+    pub(crate) told_host: Option<Arc<str>>,
     /// `CLIENT SETNAME`.
     pub(crate) name: String,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -41,6 +44,7 @@ impl Session {
     /// Back to how it was when it connected.
     pub(crate) fn reset(&mut self, authenticated: bool) {
         let (id, address) = (self.id, std::mem::take(&mut self.address));
-        *self = Session { id, address, authenticated, ..Session::default() };
+        let told_host = self.told_host.take();
+        *self = Session { id, address, told_host, authenticated, ..Session::default() };
     }
 }

@@ -127,6 +127,7 @@ fn server(requirepass: Option<&str>) -> Server {
         control,
         me: view().group.members[&1].clone(),
         port: 26_371,
+        announce_to: slotward_config::ClientHosts::default(),
         requirepass: requirepass.map(str::to_owned),
         clients_max: 10,
         started: Instant::now(),
@@ -488,4 +489,37 @@ fn the_status_document() {
           "version": 12
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn a_client_from_elsewhere_finds_everybody_at_one_host() {
+    let mut client = Client::new();
+    client.view = super::elsewhere::view(client.view, "localhost");
+    assert_eq!(
+        client.says("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster"),
+        "*2\n$9\nlocalhost\n$4\n6379\n"
+    );
+    let replicas = client.fields("SENTINEL REPLICAS mymaster");
+    assert!(replicas.contains("localhost:6380") && !replicas.contains("10.0.0."), "{replicas}");
+    let sentinels = client.fields("SENTINEL SENTINELS mymaster");
+    assert!(sentinels.contains("ip localhost port 26372"), "{sentinels}");
+    assert!(!sentinels.contains("10.0.0."), "{sentinels}");
+}
+
+#[test]
+fn events_name_that_host_too() {
+    let view = view();
+    let node = view.topology.nodes.values().next().unwrap();
+    let (host, port) = (node.host.clone(), node.port);
+    let shown = |text: &str| super::elsewhere::event(&view, "outside", text);
+    assert_eq!(
+        shown(&format!("mymaster {host} {port} {host} 6380")),
+        format!("mymaster outside {port} outside 6380")
+    );
+    assert_eq!(
+        shown(&format!("slave {host}:6380 {host} 6380 @ mymaster {host} {port}")),
+        format!("slave outside:6380 outside 6380 @ mymaster outside {port}")
+    );
+    assert_eq!(shown("sentinel aa 10.0.0.9 26371 @ x"), "sentinel aa outside 26371 @ x");
+    assert_eq!(shown(&format!("{host} 1 10.0.0.77 6379")), format!("{host} 1 10.0.0.77 6379"));
 }

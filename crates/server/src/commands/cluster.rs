@@ -294,7 +294,9 @@ fn seen<R>(
     needs_cluster(call)?;
     let map = call.node.slot_map.load_full();
     let health = control::health(call.node);
-    let seen = Seen { topology: map.topology(), viewer: map.me(), health: &health, now: call.now };
+    let elsewhere = call.conn.told_host.as_ref().map(|host| map.topology().seen_at(host));
+    let topology = elsewhere.as_ref().unwrap_or(map.topology());
+    let seen = Seen { topology, viewer: map.me(), health: &health, now: call.now };
     Ok(show(&seen, call, &map))
 }
 
