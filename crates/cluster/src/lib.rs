@@ -8,12 +8,14 @@
 //!
 //! **Invariant:** a map is replaced by one of a newer version or not at all.
 
+mod moves;
 mod ranges;
 mod redirect;
 mod render;
 mod slot_map;
 mod topology;
 
+pub use moves::{Arrival, MOVES_MAX, Move, MoveId, Moves};
 pub use ranges::{InvalidRange, SlotRanges};
 pub use redirect::{CROSS_SLOT, ClusterDown, Route};
 pub use render::{Seen, info, links, nodes, replicas, shards, slots};

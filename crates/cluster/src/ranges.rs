@@ -105,6 +105,32 @@ impl SlotRanges {
         other.slots().find(|&slot| !self.contains(slot))
     }
 
+    /// Whether the sets have a slot in common.
+    pub fn intersects(&self, other: &SlotRanges) -> bool {
+        self.0.iter().any(|&(start, end)| {
+            let at = other.0.partition_point(|&(_, to)| to < start);
+            other.0.get(at).is_some_and(|&(from, _)| from <= end)
+        })
+    }
+
+    /// Whether every slot of `other` is in this set.
+    pub fn includes(&self, other: &SlotRanges) -> bool {
+        other.0.iter().all(|&(start, end)| {
+            let at = self.0.partition_point(|&(_, to)| to < start);
+            self.0.get(at).is_some_and(|&(from, to)| from <= start && end <= to)
+        })
+    }
+
+    /// The slots that both sets hold.
+    #[must_use]
+    pub fn common(&self, other: &SlotRanges) -> SlotRanges {
+        let mut outside = self.clone();
+        outside.remove(other);
+        let mut common = self.clone();
+        common.remove(&outside);
+        common
+    }
+
     /// The ranges, inclusive and ascending.
     pub fn ranges(&self) -> &[(u16, u16)] {
         &self.0
@@ -207,6 +233,15 @@ mod tests {
             for slot in Slot::all().take(200) {
                 prop_assert_eq!(ranges.contains(slot), model.contains(&slot.get()));
             }
+            let mut window = SlotRanges::new();
+            window.insert_range(20, 60).unwrap();
+            let inside: BTreeSet<u16> = model.range(20..=60).copied().collect();
+            prop_assert_eq!(ranges.intersects(&window), !inside.is_empty());
+            prop_assert_eq!(window.intersects(&ranges), !inside.is_empty());
+            prop_assert_eq!(ranges.includes(&window), inside.len() == 41);
+            let common = ranges.common(&window);
+            prop_assert_eq!(common.slots().map(Slot::get).collect::<BTreeSet<_>>(), inside);
+            prop_assert!(ranges.includes(&common) && window.includes(&common));
             for pair in ranges.ranges().windows(2) {
                 prop_assert!(pair[0].1 + 1 < pair[1].0, "ranges touch: {:?}", pair);
             }

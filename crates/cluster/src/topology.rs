@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use slotward_types::{Epoch, Incarnation, Millis, NodeId, ReplOffset, Slot};
 
+use crate::moves::Moves;
 use crate::ranges::SlotRanges;
 
 /// One run of a node: what the promotable set and the mastership name. A restarted node is another
@@ -295,6 +296,8 @@ pub struct Topology {
     pub shards_ever: u64,
     /// The times all keep.
     pub timing: Timing,
+    /// Slots on their way from shard to shard.
+    pub moves: Moves,
 }
 
 impl Topology {

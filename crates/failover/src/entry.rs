@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use slotward_cluster::{Cut, Member, NodeKind, ShardId, SlotRanges, Timing};
+use slotward_cluster::{Cut, Member, MoveId, NodeKind, ShardId, SlotRanges, Timing};
 use slotward_types::{Epoch, NodeId, ReplOffset};
 
 /// A change of the topology, as somebody wishes it.
@@ -126,6 +126,36 @@ pub enum Entry {
         /// Where its history ended.
         end: ReplOffset,
     },
+    /// Slots begin to move. The entry's place in the log gives the move its id.
+    BeginMove {
+        /// Which slots.
+        slots: SlotRanges,
+        /// The shard that owns them…
+        source: ShardId,
+        /// …in this epoch, as the proposer believes.
+        source_epoch: Epoch,
+        /// The shard that is to own them…
+        target: ShardId,
+        /// …in this epoch, as the proposer believes.
+        target_epoch: Epoch,
+    },
+    /// The target's master holds the slots, and whoever must: their owner changes (rule 11).
+    CommitMove {
+        /// Exactly this move.
+        id: MoveId,
+        /// The source's epoch, in which the copy was made.
+        source_epoch: Epoch,
+        /// The target's epoch, in which it was staged.
+        target_epoch: Epoch,
+        /// The target's master.
+        by: Member,
+    },
+    /// The slots stay where they are. Anybody may say so at any time before the commit: the source
+    /// that waited too long, the target that cannot hold them, an operator.
+    CancelMove {
+        /// Exactly this move.
+        id: MoveId,
+    },
 }
 
 /// What a node says of itself when it registers.
@@ -212,6 +242,12 @@ pub enum Change {
     Served(ShardId),
     /// Other times.
     Timing,
+    /// Slots begin to move.
+    MoveBegun(MoveId),
+    /// They have another owner.
+    MoveCommitted(MoveId),
+    /// They stay.
+    MoveCancelled(MoveId),
 }
 
 /// Why an entry was not applied. The text is what a client is answered.
@@ -258,4 +294,10 @@ pub enum Rejected {
     /// Anything else, in the words for the client.
     #[error("ERR {0}")]
     Refused(String),
+    /// The slot is on its way to another shard.
+    #[error("ERR Slot {0} is being moved")]
+    SlotMoving(u16),
+    /// That move is not running: it was settled, or never begun.
+    #[error("ERR slot move {0} is not running")]
+    UnknownMove(MoveId),
 }

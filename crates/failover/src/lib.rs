@@ -63,12 +63,13 @@
 //! derives here serve the former.
 
 mod entry;
-#[cfg(test)]
+#[cfg(all(test, feature = "plants"))]
 mod harness;
 mod message;
+mod moves;
 mod node;
 mod plant;
-#[cfg(test)]
+#[cfg(all(test, feature = "plants"))]
 mod scenarios;
 mod sentinel;
 mod state;
@@ -78,10 +79,17 @@ pub use message::{
     Ack, FailoverMode, FailoverRequest, Heartbeat, History, LeaseAck, LeasePing, LinkState,
     NodeRole, PeerMessage, Prepare, Prepared, SentinelId, ToNode, ToSentinel, Vote,
 };
+pub use moves::{
+    Admission, MoveConfig, MoveData, MoveEffect, MoveEvent, MoveMachine, MoveRecord, Piece, Stage,
+    StageKey, Stages,
+};
 pub use node::{
     DataPlane, HaltId, NodeConfig, NodeEffect, NodeEvent, NodeMachine, NodeState, Outcome,
     PersistId, ProposalId,
 };
+#[cfg(feature = "plants")]
+pub use plant::plant;
+pub use plant::{Plant, planted};
 pub use sentinel::{
     NodeStatus, Revocations, SentinelConfig, SentinelEffect, SentinelEvent, SentinelMachine,
     StreamId,

@@ -1,9 +1,12 @@
-//! Bugs that tests plant, to see that the tests would notice them. Absent from real builds.
+//! Bugs that simulations plant, to see that they would be noticed.
+//!
+//! Without the feature `plants` there is no switch, and [`planted`] is a constant: a product that
+//! could be told to break a rule would not enforce it.
 
 /// A bug to plant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "only tests plant bugs"))]
-pub(crate) enum Plant {
+#[cfg_attr(not(feature = "plants"), allow(dead_code, reason = "nobody can plant them"))]
+pub enum Plant {
     /// A lease is counted from the receipt of the acknowledgement (rule 2).
     LeaseFromReceipt,
     /// A candidate does not wait for its own promises to run out (rule 6).
@@ -16,17 +19,37 @@ pub(crate) enum Plant {
     RestartedMasterGoesOn,
     /// A sentinel acknowledges epochs that it has revoked (rule 1).
     AckRevoked,
+
+    // Slot moves (rule 11).
+    /// The source serves the slots again when it has waited too long for a verdict.
+    MoveSourceResumes,
+    /// A move outlives the failover of a shard, and its commit names no epochs.
+    MoveCommitWithoutEpochs,
+    /// A commit settles whatever moves to the shard of its proposer.
+    MoveCommitWithoutId,
+    /// The target proposes the commit before its promotable set holds the slots.
+    MoveSetNotAwaited,
+    /// Whoever learns late that a move has begun starts its staged copy over.
+    MoveLateBegunWipes,
+    /// The target takes entries for a copy without looking at whose they are.
+    MoveStreamUnchecked,
+    /// The owner of a slot is looked up before its lock is taken, and not again.
+    MoveOwnerBeforeLock,
+    /// A master answers for what it executed in an earlier epoch of its own (rule 10).
+    MoveReplyOfOlderEpoch,
 }
 
-#[cfg(not(test))]
-pub(crate) const fn planted(_plant: Plant) -> bool {
+/// Whether this bug is planted in what this thread runs.
+#[cfg(not(feature = "plants"))]
+#[inline]
+pub const fn planted(_plant: Plant) -> bool {
     false
 }
 
-#[cfg(test)]
-pub(crate) use switch::{plant, planted};
+#[cfg(feature = "plants")]
+pub use switch::{plant, planted};
 
-#[cfg(test)]
+#[cfg(feature = "plants")]
 mod switch {
     use super::Plant;
     use std::cell::Cell;
@@ -35,12 +58,14 @@ mod switch {
         static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn planted(plant: Plant) -> bool {
+    /// Whether this bug is planted in what this thread runs.
+    #[inline]
+    pub fn planted(plant: Plant) -> bool {
         PLANTED.get() == Some(plant)
     }
 
-    /// Plants a bug in everything that this thread runs.
-    pub(crate) fn plant(plant: Option<Plant>) {
+    /// Plants a bug in everything that this thread runs, or none.
+    pub fn plant(plant: Option<Plant>) {
         PLANTED.set(plant);
     }
 }

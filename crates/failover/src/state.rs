@@ -14,6 +14,8 @@ use slotward_types::{Epoch, NodeId, ReplOffset};
 
 use crate::entry::{Basis, Change, Entry, Registration, Rejected};
 
+mod moves;
+
 type Applied = Result<Vec<Change>, Rejected>;
 
 /// Applies the entry at `index` of the log. A refused entry changes nothing, not even the version;
@@ -49,7 +51,18 @@ pub fn apply(topology: &mut Topology, index: u64, entry: &Entry) -> Applied {
             topology.timing = timing.clone();
             Ok(vec![Change::Timing])
         }
+        Entry::BeginMove { slots, source, source_epoch, target, target_epoch } => {
+            let source = (*source, *source_epoch);
+            moves::begin(topology, slots, source, (*target, *target_epoch))
+        }
+        Entry::CommitMove { id, source_epoch, target_epoch, by } => {
+            moves::commit(topology, *id, *source_epoch, *target_epoch, *by)
+        }
+        Entry::CancelMove { id } => moves::cancel(topology, *id),
     }?;
+    let cancelled = moves::settle(topology);
+    assert!(cancelled.is_empty() || !changes.is_empty(), "{entry:?} cancels, changing nothing");
+    let changes = changes.into_iter().chain(cancelled).collect::<Vec<_>>();
     if !changes.is_empty() {
         topology.version = index;
     }
@@ -76,6 +89,7 @@ fn check(topology: &Topology) {
     }
     assert_eq!(members, everyone.len(), "a node is in two shards");
     assert!(everyone.iter().all(|node| topology.nodes.contains_key(node)), "an unknown member");
+    moves::check(topology);
 }
 
 fn refused<T>(words: &str) -> Result<T, Rejected> {
@@ -324,11 +338,11 @@ fn del_slots(topology: &mut Topology, node: Member, slots: &SlotRanges) -> Appli
     let Some(id) = mastered_by(topology, node)? else {
         return first.map_or(Ok(Vec::new()), missing);
     };
-    let shard = shard_mut(topology, id);
-    if let Some(slot) = shard.slots.first_missing(slots) {
+    if let Some(slot) = topology.shards[&id].slots.first_missing(slots) {
         return missing(slot);
     }
-    shard.slots.remove(slots);
+    moves::none_moves(topology, slots)?;
+    shard_mut(topology, id).slots.remove(slots);
     Ok(if first.is_some() { vec![Change::Slots(id)] } else { Vec::new() })
 }
 

@@ -1,6 +1,6 @@
 //! Proposals and their outcomes on the wire.
 
-use slotward_cluster::{Member, ShardId};
+use slotward_cluster::{Member, MoveId, ShardId};
 use slotward_failover::{self as ours, Entry};
 use slotward_types::{Epoch, ReplOffset};
 
@@ -58,6 +58,24 @@ impl From<&Entry> for wire::Entry {
                 end: end.0,
             }),
             Entry::SetTiming(timing) => E::SetTiming(timing.into()),
+            Entry::BeginMove { slots, source, source_epoch, target, target_epoch } => {
+                E::BeginMove(wire::BeginMove {
+                    slots: ranges_to_wire(slots),
+                    source: source.0,
+                    source_epoch: source_epoch.0,
+                    target: target.0,
+                    target_epoch: target_epoch.0,
+                })
+            }
+            Entry::CommitMove { id, source_epoch, target_epoch, by } => {
+                E::CommitMove(wire::CommitMove {
+                    id: id.0,
+                    source_epoch: source_epoch.0,
+                    target_epoch: target_epoch.0,
+                    by: Some((*by).into()),
+                })
+            }
+            Entry::CancelMove { id } => E::CancelMove(wire::CancelMove { id: id.0 }),
         };
         wire::Entry { entry: Some(entry) }
     }
@@ -121,6 +139,20 @@ impl TryFrom<wire::Entry> for Entry {
                 end: ReplOffset(report.end),
             },
             E::SetTiming(timing) => Entry::SetTiming(timing.into()),
+            E::BeginMove(begin) => Entry::BeginMove {
+                slots: ranges_from_wire(begin.slots)?,
+                source: ShardId(begin.source),
+                source_epoch: Epoch(begin.source_epoch),
+                target: ShardId(begin.target),
+                target_epoch: Epoch(begin.target_epoch),
+            },
+            E::CommitMove(commit) => Entry::CommitMove {
+                id: MoveId(commit.id),
+                source_epoch: Epoch(commit.source_epoch),
+                target_epoch: Epoch(commit.target_epoch),
+                by: member(commit.by, "the target's master")?,
+            },
+            E::CancelMove(cancel) => Entry::CancelMove { id: MoveId(cancel.id) },
         })
     }
 }
@@ -199,6 +231,8 @@ impl From<&ours::Rejected> for wire::Rejected {
             ours::Rejected::SlotBusy(slot) => R::SlotBusy((*slot).into()),
             ours::Rejected::SlotUnassigned(slot) => R::SlotUnassigned((*slot).into()),
             ours::Rejected::Refused(why) => R::Refused(why.clone()),
+            ours::Rejected::SlotMoving(slot) => R::SlotMoving((*slot).into()),
+            ours::Rejected::UnknownMove(id) => R::UnknownMove(id.0),
         };
         wire::Rejected { reason: Some(reason) }
     }
@@ -224,6 +258,8 @@ impl TryFrom<wire::Rejected> for ours::Rejected {
             R::SlotBusy(number) => ours::Rejected::SlotBusy(slot(number)?),
             R::SlotUnassigned(number) => ours::Rejected::SlotUnassigned(slot(number)?),
             R::Refused(why) => ours::Rejected::Refused(why),
+            R::SlotMoving(number) => ours::Rejected::SlotMoving(slot(number)?),
+            R::UnknownMove(id) => ours::Rejected::UnknownMove(MoveId(id)),
         })
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use slotward_cluster::{
-    Cut, Health, Liveness, Member, Node, NodeHealth, NodeKind, Phase, PromotableSet, Shard,
-    ShardId, SlotRanges, Takeover, Timing, Topology,
+    Arrival, Cut, Health, Liveness, Member, Move, MoveId, Moves, Node, NodeHealth, NodeKind, Phase,
+    PromotableSet, Shard, ShardId, SlotRanges, Takeover, Timing, Topology,
 };
 use slotward_failover::{
     Ack, Basis, Entry, FailoverMode, FailoverRequest, Heartbeat, History, LinkState, NodeRole,
@@ -67,12 +67,24 @@ fn topology() -> Topology {
         takeovers: vec![Takeover { epoch: EPOCH, from: member(1), to: member(2), cut: CUT }],
     };
     let plain = NodeKind::Plain { group: "mymaster".into() };
+    let begun = Move {
+        slots: slots(),
+        source: SHARD,
+        source_epoch: EPOCH,
+        target: ShardId(4),
+        target_epoch: EPOCH.next(),
+    };
     Topology {
         version: 77,
         nodes: [node(1, NodeKind::Cluster), node(2, plain)].map(|node| (node.id, node)).into(),
         shards: [(SHARD, shard)].into(),
         shards_ever: 9,
         timing: Timing { fencing_strict: true, ..Timing::default() },
+        moves: Moves {
+            ever: 8,
+            running: [(MoveId(7), begun)].into(),
+            arrived: [(MoveId(2), Arrival { shard: SHARD, slots: slots() })].into(),
+        },
     }
 }
 
@@ -133,6 +145,20 @@ fn entries_travel() {
         Entry::StepBack { node },
         Entry::ReportEnd { shard: SHARD, epoch: EPOCH, by: node, end: ReplOffset(12) },
         Entry::SetTiming(Timing::default()),
+        Entry::BeginMove {
+            slots: slots(),
+            source: SHARD,
+            source_epoch: EPOCH,
+            target: ShardId(4),
+            target_epoch: EPOCH.next(),
+        },
+        Entry::CommitMove {
+            id: MoveId(9),
+            source_epoch: EPOCH,
+            target_epoch: EPOCH.next(),
+            by: node,
+        },
+        Entry::CancelMove { id: MoveId(9) },
     ] {
         assert_eq!(travel(wire::Entry::from(&entry)).try_into(), Ok(entry));
     }
@@ -155,6 +181,8 @@ fn outcomes_travel() {
         Outcome::Rejected(Rejected::SlotBusy(0)),
         Outcome::Rejected(Rejected::SlotUnassigned(9)),
         Outcome::Rejected(Rejected::Refused("because".into())),
+        Outcome::Rejected(Rejected::SlotMoving(16_383)),
+        Outcome::Rejected(Rejected::UnknownMove(MoveId(3))),
     ] {
         assert_eq!(travel(wire::ProposeReply::from(&outcome)).try_into(), Ok(outcome));
     }

@@ -225,6 +225,7 @@ impl From<&ours::Topology> for wire::Topology {
             shards: topology.shards.values().map(Into::into).collect(),
             shards_ever: topology.shards_ever,
             timing: Some((&topology.timing).into()),
+            moves: Some((&topology.moves).into()),
         }
     }
 }
@@ -245,6 +246,54 @@ impl TryFrom<wire::Topology> for ours::Topology {
                 .collect::<Result<_, _>>()?,
             shards_ever: topology.shards_ever,
             timing,
+            // A sentinel of a version without moves says nothing of them, and has none.
+            moves: topology.moves.map(TryInto::try_into).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+impl From<&ours::Moves> for wire::Moves {
+    fn from(moves: &ours::Moves) -> Self {
+        let running = moves.running.iter().map(|(id, begun)| wire::Move {
+            id: id.0,
+            slots: ranges_to_wire(&begun.slots),
+            source: begun.source.0,
+            source_epoch: begun.source_epoch.0,
+            target: begun.target.0,
+            target_epoch: begun.target_epoch.0,
+        });
+        let arrived = moves.arrived.iter().map(|(id, arrival)| wire::Arrival {
+            id: id.0,
+            shard: arrival.shard.0,
+            slots: ranges_to_wire(&arrival.slots),
+        });
+        wire::Moves { ever: moves.ever, running: running.collect(), arrived: arrived.collect() }
+    }
+}
+
+impl TryFrom<wire::Moves> for ours::Moves {
+    type Error = InvalidMessage;
+
+    fn try_from(moves: wire::Moves) -> Result<Self, InvalidMessage> {
+        let running = moves.running.into_iter().map(|begun| {
+            let ours = ours::Move {
+                slots: ranges_from_wire(begun.slots)?,
+                source: ours::ShardId(begun.source),
+                source_epoch: Epoch(begun.source_epoch),
+                target: ours::ShardId(begun.target),
+                target_epoch: Epoch(begun.target_epoch),
+            };
+            Ok((ours::MoveId(begun.id), ours))
+        });
+        let arrived = moves.arrived.into_iter().map(|arrival| {
+            let slots = ranges_from_wire(arrival.slots)?;
+            let ours = ours::Arrival { shard: ours::ShardId(arrival.shard), slots };
+            Ok((ours::MoveId(arrival.id), ours))
+        });
+        Ok(ours::Moves {
+            ever: moves.ever,
+            running: running.collect::<Result<_, _>>()?,
+            arrived: arrived.collect::<Result<_, _>>()?,
         })
     }
 }
