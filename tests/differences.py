@@ -5,6 +5,7 @@ For everything that compares a node with a real server: test_differential.py, co
 
 import random
 
+import diff_stream
 from resp import Error, Tagged
 
 KEYS = [f"k{number}" for number in range(10)]
@@ -264,7 +265,7 @@ def _transaction(w):
 
 FAMILIES = {"string": _string, "generic": _generic, "hash": _hash, "list": _list, "set": _set,
             "zset": _zset, "bitmap": _bitmap, "sort": _sort, "inspect": _inspect,
-            "transaction": _transaction}
+            "transaction": _transaction, "stream": diff_stream.stream}
 
 # What has no order of its own, or one that may differ.
 UNORDERED = {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HGETALL", "HKEYS", "HVALS",
@@ -285,6 +286,8 @@ def comparable(command, reply):
             return (reply[0], sorted(reply[1], key=repr))
         if isinstance(reply, list):
             return grouped(reply, 2 if name == "HGETALL" else 1)
+    if name.startswith("X"):
+        return diff_stream.comparable_stream(command, reply)
     if name in ("TTL", "EXPIRETIME") and isinstance(reply, int) and reply > 0:
         # A second may pass between the two servers.
         return ("about", round(reply / 10))

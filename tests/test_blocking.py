@@ -1,6 +1,7 @@
 """Commands that wait: order, wake-ups of every kind, ends of waits, many clients, many workers."""
 
 import random
+import signal
 import threading
 import time
 
@@ -256,6 +257,18 @@ def test_client_unblock(node):
     assert node.call("RPUSH", "k", "a") == 1 and node.call("LLEN", "k") == 1
 
 
+def test_wait_is_unblocked_too(node):
+    client = waiter(node, "WAIT", "3", "0")
+    assert blocked_count(node) == 1
+    assert node.call("CLIENT", "UNBLOCK", client.id) == 1
+    assert client.read() == 0
+    client.wait("WAIT", "3", "0")
+    assert node.call("CLIENT", "UNBLOCK", client.id, "ERROR") == 1
+    assert client.read() == Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
+    assert client.call("WAIT", "3", "10") == 0
+    assert blocked_count(node) == 0
+
+
 def test_who_goes_away_leaves_the_queue(node):
     gone, killed, stays = (waiter(node, "BLPOP", "k", "0") for _ in range(3))
     gone.close()
@@ -329,6 +342,35 @@ def test_a_slot_that_goes_elsewhere_takes_its_clients_along(start_node):
     error = client.read()
     assert isinstance(error, Error) and error.startswith((b"MOVED", b"CLUSTERDOWN")), error
     assert stays.is_blocked() or isinstance(stays.read(), Error)
+
+
+def test_waits_end_when_another_master_takes_over(plain_group):
+    """Also on a master that was frozen: what it then executes is no effect and no reply."""
+    master = plain_group.settled()
+    client = waiter(master, "BLPOP", "k", "0")
+    plain_group.sentinels[0].call("SENTINEL", "FAILOVER", "mymaster")
+    answer = client.file.readline()
+    assert answer == b"" or answer.startswith(b"-UNBLOCKED"), answer
+    new = plain_group.wait_settled()
+    assert new is not master
+    client = waiter(new, "BLPOP", "k", "0")
+    assert new.call("RPUSH", "k", "a") == 1
+    assert client.read() == [b"k", b"a"]
+    client.wait("BLPOP", "k", "0")
+    new.signal(signal.SIGSTOP)
+    # It finds this in its socket when it wakes up, and may think that it is the master still.
+    pusher = Connection(new.port)
+    pusher.send(encode(["RPUSH", "k", "late"]))
+    try:
+        third = eventually(lambda: (port := plain_group.master_port()) != new.port and
+                           plain_group.node_at(port), "another master")
+    finally:
+        new.signal(signal.SIGCONT)
+    for connection in (client, pusher):
+        answer = connection.file.readline()
+        assert answer == b"" or answer.startswith((b"-UNBLOCKED", b"-READONLY", b"-MASTERDOWN")), answer
+    eventually(lambda: new.call("ROLE")[0] == "slave", "the old master to follow")
+    eventually(lambda: third.call("EXISTS", "k") == 0, "the new master")
 
 
 # --- against the real one

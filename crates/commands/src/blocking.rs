@@ -69,7 +69,6 @@ impl Call<'_> {
     ///
     /// # Errors
     /// When it is no integer, negative, or too far away.
-    #[allow(dead_code)] // For `XREAD BLOCK`.
     pub(crate) fn timeout_millis(&self, index: usize) -> Result<Option<UnixMillis>, CmdError> {
         let millis = parse_integer(self.arg(index))
             .ok_or(CmdError::text("ERR timeout is not an integer or out of range"))?;

@@ -2,7 +2,7 @@
 //! encoding. For `DEBUG DIGEST`, and for tests that compare a master with its replica.
 
 use sha1::{Digest as _, Sha1};
-use slotward_keyspace::{Db, EntryRef, ValueRef};
+use slotward_keyspace::{Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef};
 use slotward_resp::format_double;
 use slotward_types::{Slot, UnixMillis};
 
@@ -84,9 +84,44 @@ pub fn digest_value(value: ValueRef<'_>, expires_at: Option<UnixMillis>) -> Dige
             }
             digest
         }
+        ValueRef::Stream(stream) => stream_digest(stream),
     };
     if let Some(at) = expires_at {
         digest.mix(Digest::of(&[b"expires", &at.0.to_le_bytes()]));
+    }
+    digest
+}
+
+/// Entries in their order, counters, groups and what is pending. When consumers were last seen is
+/// left out: it is not replicated.
+fn stream_digest(stream: &Stream) -> Digest {
+    let log = stream.log();
+    let mut chain = Digest::of(&[b"stream"]);
+    for entry in log.range(StreamId::MIN, StreamId::MAX) {
+        chain = Digest::of(&[&chain.0, &entry.id.to_bytes()]);
+        for (field, value) in entry.iter() {
+            chain = field.with_bytes(|f| value.with_bytes(|v| Digest::of(&[&chain.0, f, v])));
+        }
+    }
+    let added = log.entries_added().to_le_bytes();
+    let (last, deleted) = (log.last_id().to_bytes(), log.max_deleted_id().to_bytes());
+    let mut digest = Digest::of(&[&chain.0, &added, &last, &deleted]);
+    for (name, group) in stream.groups() {
+        digest.mix(Digest::of(&[name, &group_digest(group).0]));
+    }
+    digest
+}
+
+fn group_digest(group: &StreamGroup) -> Digest {
+    let read = group.entries_read.unwrap_or(u64::MAX).to_le_bytes();
+    let mut digest = Digest::of(&[&group.last_id.to_bytes(), &read]);
+    for consumer in group.consumers() {
+        digest.mix(Digest::of(&[consumer.name()]));
+    }
+    for (id, pending) in group.pending_from(StreamId::MIN) {
+        let owner = group.owner(pending).map_or(&b""[..], |consumer| consumer.name());
+        let (at, count) = (pending.delivered_at.0.to_le_bytes(), pending.deliveries.to_le_bytes());
+        digest.mix(Digest::of(&[&id.to_bytes(), owner, &at, &count]));
     }
     digest
 }

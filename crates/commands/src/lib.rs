@@ -35,6 +35,7 @@ mod scan;
 mod set;
 mod settings;
 mod sort;
+mod stream;
 mod string;
 #[cfg(test)]
 mod testing;
@@ -74,6 +75,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         set::COMMANDS,
         zset::COMMANDS,
         zset::blocking::COMMANDS,
+        stream::COMMANDS,
+        stream::GROUP_COMMANDS,
     ]
     .into_iter()
     .flatten()

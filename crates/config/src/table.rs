@@ -266,10 +266,10 @@ settings! {
         row(Memory(0, MAX)).alias(&["zset-max-ziplist-value"]);
     /// Bytes up to which a HyperLogLog stays sparse.
     hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", "3000" => row(Memory(0, MAX)).stored();
-    /// Bytes per node of a stream.
-    stream_node_max_bytes: u64 = "stream-node-max-bytes", "4096" => row(Memory(0, MAX)).stored();
-    /// Entries per node of a stream.
-    stream_node_max_entries: u64 = "stream-node-max-entries", "100" => row(Int(0, MAX)).stored();
+    /// Bytes per block of a stream; 0 = no limit.
+    stream_node_max_bytes: u64 = "stream-node-max-bytes", "4096" => row(Memory(0, MAX));
+    /// Entries per block of a stream; 0 = no limit.
+    stream_node_max_entries: u64 = "stream-node-max-entries", "100" => row(Int(0, MAX));
 
     // What is observed.
     /// Microseconds from which a command is slow; below zero nothing is logged.

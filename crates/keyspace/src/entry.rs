@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Hash, List, Set, SortedSet};
+use crate::collections::{Hash, List, Set, SortedSet, Stream};
 use crate::table::Thin;
 use crate::value::{EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
 
@@ -26,10 +26,10 @@ use crate::value::{EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
 const INLINE_MAX: usize = 1024;
 const HEADER: usize = 8;
 
-const SHAPE_KIND: u8 = 0b0111;
-const SHAPE_EXPIRY: u8 = 0b1000;
-const SHAPE_LONG_KEY: u8 = 0b1_0000;
-const SHAPES: usize = 32;
+const SHAPE_KIND: u8 = 0b1111;
+const SHAPE_EXPIRY: u8 = 0b1_0000;
+const SHAPE_LONG_KEY: u8 = 0b10_0000;
+const SHAPES: usize = 64;
 
 const INT: u8 = 0;
 const INLINE: u8 = 1;
@@ -38,6 +38,7 @@ const LIST: u8 = 3;
 const HASH: u8 = 4;
 const SET: u8 = 5;
 const ZSET: u8 = 6;
+const STREAM: u8 = 7;
 
 /// Marks, in an entry's number, that it has an expiry. Free because entries are aligned to 8.
 pub(crate) const VOLATILE: u64 = 1;
@@ -100,6 +101,8 @@ pub(crate) enum Payload<'a> {
     Set(Set),
     /// A sorted set.
     ZSet(SortedSet),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 impl<'a> Payload<'a> {
@@ -119,6 +122,7 @@ impl<'a> Payload<'a> {
             Payload::Hash(_) => HASH,
             Payload::Set(_) => SET,
             Payload::ZSet(_) => ZSET,
+            Payload::Stream(_) => STREAM,
         }
     }
 
@@ -140,6 +144,7 @@ impl From<Value> for Payload<'static> {
             Value::Hash(hash) => Payload::Hash(hash),
             Value::Set(set) => Payload::Set(set),
             Value::ZSet(zset) => Payload::ZSet(zset),
+            Value::Stream(stream) => Payload::Stream(stream),
         }
     }
 }
@@ -237,6 +242,7 @@ impl<'a> EntryView<'a> {
             HASH => Kind::Hash,
             SET => Kind::Set,
             ZSET => Kind::ZSet,
+            STREAM => Kind::Stream,
             _ => Kind::String,
         }
     }
@@ -258,6 +264,7 @@ impl<'a> EntryView<'a> {
             HASH => ValueRef::Hash(unsafe { &*self.at::<Hash>(offset) }),
             SET => ValueRef::Set(unsafe { &*self.at::<Set>(offset) }),
             ZSET => ValueRef::ZSet(unsafe { &*self.at::<SortedSet>(offset) }),
+            STREAM => ValueRef::Stream(unsafe { &*self.at::<Box<Stream>>(offset) }),
             code => unreachable!("an entry of kind {code}"),
         }
     }
@@ -289,6 +296,7 @@ impl<'a> EntryView<'a> {
             ValueRef::Hash(hash) => hash.heap_bytes(),
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
+            ValueRef::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
         };
         self.size() + behind
     }
@@ -303,7 +311,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 const _: () = {
     const fn shareable<T: Send + Sync>() {}
-    shareable::<(Vec<u8>, Box<List>, Hash, Set, SortedSet)>();
+    shareable::<(Vec<u8>, Box<List>, Hash, Set, SortedSet, Box<Stream>)>();
 };
 
 impl Entry {
@@ -391,6 +399,7 @@ impl Entry {
             Payload::Hash(hash) => unsafe { view.at::<Hash>(offset).write(hash) },
             Payload::Set(set) => unsafe { view.at::<Set>(offset).write(set) },
             Payload::ZSet(zset) => unsafe { view.at::<SortedSet>(offset).write(zset) },
+            Payload::Stream(stream) => unsafe { view.at::<Box<Stream>>(offset).write(stream) },
         }
     }
 
@@ -408,6 +417,7 @@ impl Entry {
             HASH => Payload::Hash(unsafe { view.at::<Hash>(offset).read() }),
             SET => Payload::Set(unsafe { view.at::<Set>(offset).read() }),
             ZSET => Payload::ZSet(unsafe { view.at::<SortedSet>(offset).read() }),
+            STREAM => Payload::Stream(unsafe { view.at::<Box<Stream>>(offset).read() }),
             _ => match view.value() {
                 ValueRef::String(Str::Int(value)) => Payload::Int(value),
                 ValueRef::String(Str::Bytes(bytes)) => Payload::Bytes(bytes),
@@ -501,6 +511,7 @@ impl Entry {
                 Payload::Hash(hash) => Value::Hash(hash),
                 Payload::Set(set) => Value::Set(set),
                 Payload::ZSet(zset) => Value::ZSet(zset),
+                Payload::Stream(stream) => Value::Stream(stream),
             };
             self.free();
             (value, expires_at)
@@ -573,6 +584,23 @@ impl Collection for List {
 
     fn empty() -> Self {
         List::new()
+    }
+}
+
+impl Collection for Stream {
+    const KIND: Kind = Kind::Stream;
+
+    fn payload(self) -> Payload<'static> {
+        Payload::Stream(Box::new(self))
+    }
+
+    unsafe fn place(payload: NonNull<u8>) -> NonNull<Self> {
+        // SAFETY: the payload is a box, and a box is a pointer that is never null.
+        unsafe { payload.cast::<NonNull<Self>>().read() }
+    }
+
+    fn empty() -> Self {
+        Stream::new()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Hash, List, Set, SortedSet};
+use crate::collections::{Hash, List, Set, SortedSet, Stream};
 
 /// A key holds another type than the operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,8 @@ pub enum Kind {
     Set,
     /// A sorted set.
     ZSet,
+    /// A stream.
+    Stream,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Kind::Hash => "hash",
             Kind::Set => "set",
             Kind::ZSet => "zset",
+            Kind::Stream => "stream",
         }
     }
 }
@@ -56,6 +59,8 @@ pub enum Encoding {
     IntSet,
     /// An ordered index with a table beside it.
     SkipList,
+    /// A stream.
+    Stream,
 }
 
 impl Encoding {
@@ -70,6 +75,7 @@ impl Encoding {
             Encoding::HashTable => "hashtable",
             Encoding::IntSet => "intset",
             Encoding::SkipList => "skiplist",
+            Encoding::Stream => "stream",
         }
     }
 }
@@ -95,6 +101,10 @@ pub struct EncodingLimits {
     pub list_max_listpack_size: i64,
     /// `list-compress-depth`: accepted; nodes are not compressed in memory.
     pub list_compress_depth: usize,
+    /// `stream-node-max-bytes`: a block of a stream that would reach this is ended; 0 = no limit.
+    pub stream_node_max_bytes: usize,
+    /// `stream-node-max-entries`: entries in a block, removed ones included; 0 = no limit.
+    pub stream_node_max_entries: usize,
 }
 
 impl Default for EncodingLimits {
@@ -109,6 +119,8 @@ impl Default for EncodingLimits {
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
         }
     }
 }
@@ -233,6 +245,8 @@ pub enum ValueRef<'a> {
     Set(&'a Set),
     /// A sorted set.
     ZSet(&'a SortedSet),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 impl ValueRef<'_> {
@@ -244,6 +258,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(_) => Kind::Hash,
             ValueRef::Set(_) => Kind::Set,
             ValueRef::ZSet(_) => Kind::ZSet,
+            ValueRef::Stream(_) => Kind::Stream,
         }
     }
 
@@ -260,6 +275,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::ZSet(zset) => zset.encoding(),
+            ValueRef::Stream(_) => Encoding::Stream,
         }
     }
 
@@ -276,6 +292,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+            ValueRef::Stream(stream) => Value::Stream(Box::new(stream.clone())),
         }
     }
 }
@@ -293,6 +310,8 @@ pub enum Value {
     Set(Set),
     /// A sorted set.
     ZSet(SortedSet),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 impl Value {
@@ -304,6 +323,7 @@ impl Value {
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::Set(set) => ValueRef::Set(set),
             Value::ZSet(zset) => ValueRef::ZSet(zset),
+            Value::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 }

@@ -14,6 +14,7 @@ mod lzf;
 mod output;
 mod packed;
 mod reader;
+mod stream_values;
 mod values;
 mod wire;
 mod writer;

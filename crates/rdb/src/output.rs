@@ -46,6 +46,11 @@ impl Output {
         }
     }
 
+    /// A number in the form of a length.
+    pub(crate) fn number(&mut self, number: u64) {
+        self.length(usize::try_from(number).expect("lengths have 64 bits"));
+    }
+
     /// A string: as a number if it reads as one of 32 bits, compressed if that helps.
     pub(crate) fn string(&mut self, bytes: &[u8]) {
         // The longest number of 32 bits has eleven characters.

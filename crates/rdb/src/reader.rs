@@ -172,7 +172,6 @@ fn skip_module_aux<R: Read>(input: &mut Input<R>) -> Result<(), RdbError> {
 pub(crate) fn unsupported(value_kind: u8) -> RdbError {
     match value_kind {
         kind::MODULE | kind::MODULE_2 => RdbError::Unsupported("a value of a module's type"),
-        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => RdbError::Unsupported("a stream"),
         22 | 23 => RdbError::Unsupported("a hash field with an expiry"),
         _ => RdbError::Damaged("the kind of a value"),
     }

@@ -15,6 +15,7 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::packed::{ziplist, zipmap};
 use crate::reader::unsupported;
+use crate::stream_values;
 use crate::wire::kind;
 
 /// A piece of a list with one element of more bytes than this is written as that element.
@@ -37,6 +38,10 @@ pub(crate) fn write_value(out: &mut Output, key: &[u8], value: &ValueRef<'_>) {
         ValueRef::Hash(hash) => write_hash(out, key, hash),
         ValueRef::Set(set) => write_set(out, key, set),
         ValueRef::ZSet(zset) => write_zset(out, key, zset),
+        ValueRef::Stream(stream) => {
+            begin(out, kind::STREAM_2, key);
+            stream_values::write(out, stream);
+        }
     }
 }
 
@@ -134,6 +139,9 @@ pub(crate) fn read_value<R: Read>(
         kind::ZSET | kind::ZSET_TEXT | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
             let zset = read_zset(input, value_kind, limits)?;
             (!zset.is_empty()).then(|| Value::ZSet(zset))
+        }
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
+            Some(Value::Stream(Box::new(stream_values::read(input, value_kind)?)))
         }
         other => return Err(unsupported(other)),
     })

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use slotward_keyspace::{
-    DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Value, ValueRef,
+    DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Stream, StreamGroup,
+    StreamId, Value, ValueRef,
 };
 use slotward_rdb::{Entry, Event, Preamble, RdbError, ReadLimits, Reader, StreamAux, Writer};
 use slotward_types::{ReplId, ReplOffset, UnixMillis};
@@ -15,6 +16,7 @@ fn limits() -> EncodingLimits {
         set_max_listpack_entries: 4,
         zset_max_listpack_entries: 4,
         list_max_listpack_size: 4,
+        stream_node_max_entries: 3,
         ..EncodingLimits::default()
     }
 }
@@ -40,6 +42,7 @@ enum Content {
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     Set(Vec<Vec<u8>>),
     ZSet(Vec<(Vec<u8>, u64)>),
+    Stream(String),
 }
 
 fn content(value: ValueRef<'_>) -> Content {
@@ -57,10 +60,50 @@ fn content(value: ValueRef<'_>) -> Content {
             members.sort();
             Content::Set(members)
         }
+        ValueRef::Stream(stream) => {
+            let log = stream.log();
+            let entries: Vec<_> = log.range(StreamId::MIN, StreamId::MAX).collect();
+            let counters = (log.last_id(), log.entries_added(), log.max_deleted_id());
+            let groups: Vec<_> = stream.groups().map(group_content).collect();
+            Content::Stream(format!("{entries:?} {counters:?} {groups:?}"))
+        }
         ValueRef::ZSet(zset) => Content::ZSet(
             zset.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect(),
         ),
     }
+}
+
+fn group_content((name, group): (&[u8], &StreamGroup)) -> String {
+    let pending: Vec<_> = group
+        .pending_from(StreamId::MIN)
+        .map(|(id, pending)| {
+            let owner = group.owner(pending).map(|consumer| consumer.name());
+            (id, owner, pending.delivered_at, pending.deliveries)
+        })
+        .collect();
+    let consumers: Vec<_> = group.consumers().map(|c| (c.name(), c.seen_at)).collect();
+    let progress = (group.last_id, group.entries_read);
+    format!("{name:?} {progress:?} {pending:?} {consumers:?}")
+}
+
+/// A stream of these values, of which a group has got some.
+fn stream_of(texts: &[Vec<u8>]) -> Stream {
+    let mut stream = Stream::new();
+    for (index, text) in texts.iter().enumerate() {
+        let id = StreamId::new(7, index as u64);
+        stream.log_mut().append(id, &[b"field", text], &limits()).unwrap();
+    }
+    let mut group = StreamGroup::new(StreamId::new(7, 2), (texts.len() > 4).then_some(3));
+    for (name, seen) in [(b"ann", 5), (b"bob", 6)] {
+        group.add_consumer(name, UnixMillis(seen));
+    }
+    for seq in 0..3 {
+        let name: &[u8] = if seq == 1 { b"bob" } else { b"ann" };
+        group.assign(StreamId::new(7, seq), name, UnixMillis(100 + seq as i64), seq);
+    }
+    stream.add_group(b"group", group);
+    stream.log_mut().remove(StreamId::new(7, 1));
+    stream
 }
 
 type Key = (u16, Vec<u8>, Value, Option<i64>);
@@ -141,6 +184,7 @@ fn value() -> impl Strategy<Value = Value> {
             ints.iter().for_each(|int| _ = set.insert(int.to_string().as_bytes(), &limits()));
             Value::Set(set)
         }),
+        texts().prop_map(|texts| Value::Stream(Box::new(stream_of(&texts)))),
         prop::collection::vec((text(), score), 1..12).prop_map(|members| {
             let mut zset = SortedSet::new();
             for (member, score) in members {
@@ -207,7 +251,6 @@ fn strangers_are_refused_by_name() {
         ("not RDB", &b"*1\r\n$4\r\nPING\r\n"[..], "does not begin with REDIS"),
         ("a version from the future", b"REDIS0123", "version 123 is not known"),
         ("nothing", b"", "ends in the middle"),
-        ("a stream", b"REDIS0011\x0f\x01k", "a stream"),
         ("a module's value", b"REDIS0011\x07\x01k", "a module"),
         ("no kind of value", b"REDIS0011\x63\x01k", "the kind of a value"),
         (

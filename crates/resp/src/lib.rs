@@ -16,5 +16,5 @@ mod value;
 pub use args::{Args, OwnedArgs, Span};
 pub use command::{CommandDecoder, Decoded, Limits, ProtocolError};
 pub use number::format_double;
-pub use reply::{Protocol, Reply, encode_command};
+pub use reply::{Deferred, Protocol, Reply, encode_command};
 pub use value::{InvalidReply, Value, decode_value};

@@ -55,7 +55,16 @@ pub(crate) struct Wait {
     slots: Vec<Slot>,
     /// Those that it needs whichever key becomes ready.
     needed: Vec<Slot>,
+    /// It waits for replicas, not for keys.
+    acks: Option<Acks>,
     state: Mutex<State>,
+}
+
+/// So many replicas are to have the log up to here (`WAIT`).
+#[derive(Debug, Clone, Copy)]
+struct Acks {
+    offset: ReplOffset,
+    count: usize,
 }
 
 #[derive(Default)]
@@ -71,7 +80,7 @@ pub(crate) struct Answer {
     bytes: Vec<u8>,
     /// The role under which it was made, if it tells of data.
     word: Option<RoleWord>,
-    /// Where in the log its effect ends, if it was executed.
+    /// Where in the log its effect ends, if it was executed, and so counted.
     executed: Option<ReplOffset>,
     /// The connection ends with it.
     last: bool,
@@ -80,7 +89,7 @@ pub(crate) struct Answer {
 /// A wait, as its connection has it: dropping it leaves the queues.
 pub(crate) struct Blocked {
     wait: Arc<Wait>,
-    _place: Waiting,
+    _place: Option<Waiting>,
 }
 
 /// Clients that wait need a slot which somebody else holds just now.
@@ -127,12 +136,19 @@ impl Wait {
         .await;
     }
 
-    /// Nothing came in time: the reply tells that, so it needs the role.
+    /// It is time: nothing has come, or so many replicas have acknowledged. The reply tells that, so
+    /// it needs the role.
     fn time_out(&self, node: &Node) -> bool {
-        let mut reply = Reply::new(Vec::new(), self.protocol);
-        reply.null_array();
         let word = Some(node.role.load());
-        self.end(Answer { bytes: reply.into_buffer(), word, executed: None, last: false })
+        let mut reply = Reply::new(Vec::new(), self.protocol);
+        match self.acks {
+            None => reply.null_array(),
+            Some(acks) => {
+                reply.integer(node.replication.replicas.count_acked(acks.offset) as i64);
+            }
+        }
+        let executed = self.acks.map(|acks| acks.offset);
+        self.end(Answer { bytes: reply.into_buffer(), word, executed, last: false })
     }
 
     fn refuse(&self, text: &str, last: bool) -> bool {
@@ -183,6 +199,7 @@ impl Turn<'_> {
             client: self.conn.client.clone(),
             id: data.id,
             needed: slots_of(&mut others.into_iter()),
+            acks: None,
             slots,
             db: self.conn.db,
             protocol: self.conn.protocol,
@@ -193,7 +210,7 @@ impl Turn<'_> {
         let keys: Vec<Key<'_>> = what.keys.map(|index| keyspace.key(&data.argv[index])).collect();
         let waiter: Waiter = wait.clone();
         let place = keyspace.wait_for(locked, wait.db, &keys, what.wanted, &waiter);
-        self.conn.client.set_blocked(&wait);
+        wait.client.set_blocked(&wait);
         // Against "change the role, then look who waits": either that look finds us, or ours finds
         // the change.
         fence(Ordering::SeqCst);
@@ -202,7 +219,7 @@ impl Turn<'_> {
         } else if let Some(text) = wait.redirect(self.node) {
             wait.refuse(&text, false);
         }
-        self.conn.blocked = Some(Box::new(Blocked { wait, _place: place }));
+        self.conn.blocked = Some(Box::new(Blocked { wait, _place: Some(place) }));
     }
 
     /// Serves those who wait for keys that have become ready in the slots held, in order.
@@ -342,6 +359,29 @@ impl Turn<'_> {
     }
 }
 
+/// The connection, which runs `WAIT`, waits until so many replicas have the log up to here.
+pub(crate) fn wait_for_replicas(
+    conn: &mut Conn,
+    offset: ReplOffset,
+    count: usize,
+    until: Option<UnixMillis>,
+) {
+    let wait = Arc::new(Wait {
+        client: conn.client.clone(),
+        id: CommandId(conn.last_command),
+        args: OwnedArgs::default(),
+        db: conn.db,
+        protocol: conn.protocol,
+        until,
+        slots: Vec::new(),
+        needed: Vec::new(),
+        acks: Some(Acks { offset, count }),
+        state: Mutex::default(),
+    });
+    conn.client.set_blocked(&wait);
+    conn.blocked = Some(Box::new(Blocked { wait, _place: None }));
+}
+
 /// Serves those who wait for ready keys of the slots held, for somebody without a connection.
 ///
 /// # Errors
@@ -405,11 +445,22 @@ pub(crate) async fn sleep(
         }
     };
     let mut time_left = std::pin::pin!(time_left);
+    let acked = async {
+        match wait.acks {
+            None => std::future::pending().await,
+            Some(acks) => node.replication.replicas.wait_acked(acks.offset, acks.count).await,
+        }
+    };
+    let mut acked = std::pin::pin!(acked);
     let mut is_gone = false;
     loop {
         tokio::select! {
             biased;
             () = wait.ended() => break,
+            () = &mut acked => {
+                wait.time_out(node);
+                break;
+            }
             () = &mut time_left => {
                 // If somebody was quicker, that is how it ended.
                 wait.time_out(node);

@@ -69,6 +69,8 @@ fn data_settings(settings: &Settings) -> DataSettings {
             zset_max_listpack_value: bytes(settings.zset_max_listpack_value),
             list_max_listpack_size: settings.list_max_listpack_size.into(),
             list_compress_depth: settings.list_compress_depth as usize,
+            stream_node_max_bytes: bytes(settings.stream_node_max_bytes),
+            stream_node_max_entries: bytes(settings.stream_node_max_entries),
         },
         string_bytes_max: bytes(settings.proto_max_bulk_len),
         // Nobody can subscribe yet, so events would be collected for nothing.

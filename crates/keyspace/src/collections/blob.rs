@@ -65,6 +65,14 @@ impl Blob {
         self.set_len(len);
     }
 
+    /// Gives back what is reserved beyond the present length.
+    pub(crate) fn shrink(&mut self) {
+        let capacity = round_up(HEADER + self.len()) - HEADER;
+        if capacity < self.capacity() {
+            self.reallocate(capacity);
+        }
+    }
+
     #[inline]
     fn content(&self) -> *mut u8 {
         // SAFETY: the allocation begins with a header.

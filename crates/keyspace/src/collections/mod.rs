@@ -1,4 +1,4 @@
-//! What a key can hold besides a string: lists, hashes, sets, sorted sets.
+//! What a key can hold besides a string: lists, hashes, sets, sorted sets, streams.
 //!
 //! Each has a small form in one piece of memory and a large one that stays fast at any size; the
 //! change from one to the other follows Redis's settings and goes by Redis's names
@@ -18,6 +18,7 @@ mod list;
 mod pack;
 mod record;
 mod set;
+mod stream;
 mod tree;
 mod zset;
 
@@ -27,6 +28,10 @@ pub use item::Item;
 pub use list::{End, List, ListIter, ListIterBack, ListNode};
 pub use pack::{InvalidPack, Pack, PackIter};
 pub use set::Set;
+pub use stream::{
+    Entries, EntriesBack, Pending, References, Stream, StreamConsumer, StreamEntry, StreamGroup,
+    StreamId, StreamLog, StreamTooLong, Trim, TrimTo,
+};
 pub use zset::{LexBound, ScoreBound, SortedIter, SortedIterBack, SortedSet};
 
 /// Whether some text stands twice among the items.

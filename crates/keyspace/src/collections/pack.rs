@@ -166,6 +166,30 @@ impl Pack {
         self.splice(self.end(), 0, 0, &[item]);
     }
 
+    /// Appends elements, all at once.
+    pub(crate) fn append<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) {
+        let (mut added, mut count) = (0, 0);
+        for item in items.clone() {
+            added += codec::encoded_len(item);
+            count += 1;
+        }
+        let (end, header) = (self.end(), self.header_count());
+        self.bytes.resize(end + added + 1);
+        let mut to = end;
+        for item in items {
+            let width = codec::encoded_len(item);
+            codec::write(&mut self.bytes[to..to + width], item);
+            to += width;
+        }
+        self.bytes[to] = END;
+        self.set_header(header, 0, count);
+    }
+
+    /// Gives back the room that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink();
+    }
+
     /// Inserts elements before the place `at`.
     pub(crate) fn insert(&mut self, at: usize, items: &[Item<'_>]) {
         self.splice(at, 0, 0, items);
@@ -193,6 +217,10 @@ impl Pack {
         let new = Self::added_by(items);
         let len = self.bytes.len();
         let count = self.header_count();
+        if new == old {
+            self.write_at(at, items);
+            return self.set_header(count, removed, items.len());
+        }
         if new > old {
             self.bytes.resize(len + new - old);
         }
@@ -200,13 +228,17 @@ impl Pack {
         if new < old {
             self.bytes.resize(len + new - old);
         }
+        self.write_at(at, items);
+        self.set_header(count, removed, items.len());
+    }
+
+    fn write_at(&mut self, at: usize, items: &[Item<'_>]) {
         let mut to = at;
         for item in items {
             let width = codec::encoded_len(*item);
             codec::write(&mut self.bytes[to..to + width], *item);
             to += width;
         }
-        self.set_header(count, removed, items.len());
     }
 
     fn set_header(&mut self, count: u16, removed: usize, added: usize) {

@@ -3,7 +3,7 @@
 use slotward_types::UnixMillis;
 
 use super::{Db, ExpiryPolicy};
-use crate::collections::{Hash, List, Set, SortedSet};
+use crate::collections::{Hash, List, Set, SortedSet, Stream};
 use crate::entry::{Collection, Entry, EntryView, collection_at};
 use crate::hash::Key;
 use crate::table::Thin;
@@ -143,6 +143,14 @@ impl Db<'_> {
         self.collection(key)
     }
 
+    /// The stream at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn stream(&mut self, key: &Key<'_>) -> Result<Option<&Stream>, WrongType> {
+        self.collection(key)
+    }
+
     /// When the key ends: `None` if there is no such key, `Some(None)` if it does not end.
     pub fn expires_at(&mut self, key: &Key<'_>) -> Option<Option<UnixMillis>> {
         self.looked_up(key)?;
@@ -159,6 +167,7 @@ impl Db<'_> {
             ValueRef::Hash(hash) => hash.heap_bytes(),
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
+            ValueRef::Stream(stream) => stream.heap_bytes(),
         };
         // The last use is kept modulo 2^24 seconds, half a year.
         let idle = self.access.wrapping_sub(view.access()) & 0xff_ffff;

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use slotward_types::{Slot, UnixMillis};
 
 use super::{Db, ExpiryPolicy, Lent, SetExpiry};
-use crate::collections::{Hash, List, Set, SortedSet};
+use crate::collections::{Hash, List, Set, SortedSet, Stream};
 use crate::counters::Counted;
 use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
 use crate::hash::Key;
@@ -141,6 +141,22 @@ impl<'a> Db<'a> {
         self.lend(key)
     }
 
+    /// The stream at the key, to change it. Say [`Db::unchanged`] if it was not changed after all.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn stream_mut(&mut self, key: &Key<'_>) -> Result<Option<&mut Stream>, WrongType> {
+        self.lend(key)
+    }
+
+    /// The stream at the key, made if there is none.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn stream_or_new(&mut self, key: &Key<'_>) -> Result<&mut Stream, WrongType> {
+        self.lend_or_new(key)
+    }
+
     /// The list at the key, made if there is none.
     ///
     /// # Errors
@@ -185,6 +201,8 @@ impl<'a> Db<'a> {
             ValueRef::Hash(hash) => hash.is_empty(),
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::ZSet(zset) => zset.is_empty(),
+            // An empty stream keeps its ids and groups: it stays until it is deleted.
+            ValueRef::Stream(_) => false,
         };
         if empty {
             drop(self.take_entry(self.index, key));
@@ -366,6 +384,7 @@ impl<'a> Db<'a> {
             ValueRef::Hash(hash) => hash.len(),
             ValueRef::Set(set) => set.len(),
             ValueRef::ZSet(zset) => zset.len(),
+            ValueRef::Stream(stream) => stream.parts(),
         };
         if elements >= GARBAGE_MIN {
             self.keyspace.add_garbage(entry.into_value().0);

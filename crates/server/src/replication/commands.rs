@@ -1,11 +1,10 @@
 //! The commands of replication: who follows whom, and what master and replica say to each other.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use slotward_commands::{Arg, Arity, CmdError, Command, Deprecated, Flags, Group, Run};
 use slotward_replication::{Replconf, parse_psync};
-use slotward_types::Epoch;
+use slotward_types::{Epoch, UnixMillis};
 
 use crate::blocking;
 use crate::call::{Handler, Later, NodeCall, NodeCommand, Outcome};
@@ -84,7 +83,7 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
             run: Run::Node,
             ..Command::BLANK
         },
-        Handler::Later(wait),
+        Handler::Now(wait),
     ),
     NodeCommand::new(
         Command {
@@ -176,51 +175,34 @@ async fn follow_nobody(node: &Node) {
     }
 }
 
-fn wait<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
-    Box::pin(async move {
-        let count = usize::try_from(call.int(1)?).map_err(|_| CmdError::NotAnInteger)?;
-        let millis = call.int(2)?;
-        let millis =
-            u64::try_from(millis).map_err(|_| CmdError::text("ERR timeout is negative"))?;
-        let node = call.node.clone();
-        let replication = &node.replication;
-        if replication.is_following() {
-            return Err(CmdError::text(
-                "ERR WAIT cannot be used with replica instances. Please also note that since Redis \
-                 4.0 if a replica is configured to be writable (which is not the default) writes \
-                 to replicas are just local and are not propagated.",
-            ));
-        }
-        let offset = call.conn.last_write;
-        // A transaction holds its slots: it asks, but does not wait.
-        if replication.replicas.count_acked(offset) < count && call.held.is_none() {
-            {
-                let _inside = call.worker.participant.enter();
-                replication.append_signal(&[b"REPLCONF", b"GETACK", b"*"]);
-            }
-            let client = call.conn.client.clone();
-            let gone = async {
-                // A connection that is killed waits for nothing any more.
-                let mut ticks = tokio::time::interval(Duration::from_secs(1));
-                while !client.is_killed() {
-                    ticks.tick().await;
-                }
-            };
-            let limit = async {
-                match millis {
-                    0 => std::future::pending().await,
-                    millis => tokio::time::sleep(Duration::from_millis(millis)).await,
-                }
-            };
-            tokio::select! {
-                () = replication.replicas.wait_acked(offset, count) => {}
-                () = limit => {}
-                () = gone => {}
-            }
-        }
-        call.reply.integer(replication.replicas.count_acked(offset) as i64);
-        Ok(())
-    })
+fn wait(call: &mut NodeCall<'_>) -> Outcome {
+    let count = usize::try_from(call.int(1)?).map_err(|_| CmdError::NotAnInteger)?;
+    let millis = call.int(2)?;
+    if millis < 0 {
+        return Err(CmdError::text("ERR timeout is negative"));
+    }
+    let until = call.now.0.checked_add(millis).map(UnixMillis);
+    let until = until.ok_or(CmdError::text("ERR timeout is out of range"))?;
+    let replication = &call.node.replication;
+    if replication.is_following() {
+        return Err(CmdError::text(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis \
+             4.0 if a replica is configured to be writable (which is not the default) writes \
+             to replicas are just local and are not propagated.",
+        ));
+    }
+    // What replicas have acknowledged, they have of this term's master.
+    call.conn.guarded = true;
+    let offset = call.conn.last_write;
+    let acked = replication.replicas.count_acked(offset);
+    // A transaction holds its slots: it asks, but does not wait.
+    if acked >= count || call.held.is_some() {
+        call.reply.integer(acked as i64);
+        return Ok(());
+    }
+    replication.append_signal(&[b"REPLCONF", b"GETACK", b"*"]);
+    blocking::wait_for_replicas(call.conn, offset, count, (millis > 0).then_some(until));
+    Ok(())
 }
 
 fn replconf(call: &mut NodeCall<'_>) -> Outcome {

@@ -66,7 +66,7 @@ pub(crate) struct Replication {
     /// Whether effects of this node's own are appended: somebody listens, and it does not follow.
     wanted: AtomicBool,
     following: AtomicBool,
-    replicas: Replicas,
+    pub(crate) replicas: Replicas,
     gathering: Gathering,
     link: Link,
     /// What this node is in a shard that sentinels manage.
