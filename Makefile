@@ -4,7 +4,7 @@
 SLOTWARD := target/release/slotward
 export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
 
-.PHONY: up down status test tests-only bench bench-memory conformance drill failover fmt fix docs tidy clean help
+.PHONY: up down status test tests-only bench bench-memory bench-hits conformance drill failover fmt fix docs tidy clean help
 
 help:
 	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
@@ -13,6 +13,7 @@ help:
 	@echo "make test      every check and test"
 	@echo "make bench     CPU per command beside Redis and Valkey"
 	@echo "make bench-memory  resident bytes per key beside Redis and Valkey"
+	@echo "make bench-hits  hit rates of a full cache beside Redis and Valkey"
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
 	@echo "make drill     docker-compose.yml's services stopped, killed and cut off (needs root)"
 	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
@@ -50,6 +51,10 @@ bench:
 bench-memory: $(SLOTWARD)-built
 	@scripts/install.sh test bench
 	.venv/bin/python bench/memory.py $(ARGS)
+
+bench-hits: $(SLOTWARD)-built
+	@scripts/install.sh test bench
+	.venv/bin/python bench/hits.py $(ARGS)
 
 conformance: $(SLOTWARD)-built
 	@scripts/install.sh test bench

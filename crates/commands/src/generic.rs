@@ -425,10 +425,10 @@ fn object_idletime(call: &mut Call<'_>) -> Result<(), CmdError> {
 
 fn object_freq(call: &mut Call<'_>) -> Result<(), CmdError> {
     let key = call.key(2);
-    if !call.db.exists(&key) {
+    let Some(info) = call.db.object_info(&key) else {
         call.reply.null();
         return Ok(());
-    }
+    };
     if !call.settings.counts_accesses {
         return Err(CmdError::text(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please \
@@ -436,8 +436,7 @@ fn object_freq(call: &mut Call<'_>) -> Result<(), CmdError> {
              time to adjust.",
         ));
     }
-    // No policy counts accesses in this version, so nothing was counted.
-    call.reply.integer(0);
+    call.reply.integer(info.use_count.into());
     Ok(())
 }
 

@@ -193,19 +193,19 @@ settings! {
     maxmemory: u64 = "maxmemory", "0" => row(Memory(0, MAX));
     /// Which keys make room when memory is full.
     maxmemory_policy: &'static str = "maxmemory-policy", "noeviction" => row(Choice(&["volatile-lru",
-        "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu",
-        "allkeys-random", "noeviction"]));
+        "volatile-lfu", "volatile-lrm", "volatile-random", "volatile-ttl", "allkeys-lru",
+        "allkeys-lfu", "allkeys-lrm", "allkeys-random", "noeviction"]));
     /// Keys looked at to find one to evict.
-    maxmemory_samples: u32 = "maxmemory-samples", "5" => row(Int(1, 64)).stored();
+    maxmemory_samples: u32 = "maxmemory-samples", "5" => row(Int(1, 64));
     /// How hard eviction works.
-    maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", "10" => row(Int(0, 100)).stored();
+    maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", "10" => row(Int(0, 100));
     /// Replicas ignore `maxmemory`.
     replica_ignore_maxmemory: bool = "replica-ignore-maxmemory", "yes" =>
-        row(Bool).alias(&["slave-ignore-maxmemory"]).stored();
+        row(Bool).alias(&["slave-ignore-maxmemory"]);
     /// How slowly the use counter of a key grows.
-    lfu_log_factor: u32 = "lfu-log-factor", "10" => row(Int(0, INT)).stored();
+    lfu_log_factor: u32 = "lfu-log-factor", "10" => row(Int(0, INT));
     /// Minutes after which the use counter of a key shrinks.
-    lfu_decay_time: u32 = "lfu-decay-time", "1" => row(Int(0, INT)).stored();
+    lfu_decay_time: u32 = "lfu-decay-time", "1" => row(Int(0, INT));
     /// How hard the search for expired keys works.
     active_expire_effort: u32 = "active-expire-effort", "1" => row(Int(1, 10));
     /// Rehash in the background; our tables never rehash at once.

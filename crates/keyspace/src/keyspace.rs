@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use slotward_types::{Slot, UnixMillis, slot_of};
 
+use crate::access::{AccessRule, RuleCell};
 use crate::counters::{Counted, Counters};
 use crate::hash::{Key, hash_bytes, set_collection_seed};
 use crate::lock::{LockByte, Queues, SlotGuard};
@@ -38,6 +39,7 @@ pub struct Keyspace {
     pub(crate) counters: Counters,
     pub(crate) snapshots: Snapshots,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) access_rule: RuleCell,
     garbage: Mutex<Vec<Value>>,
 }
 
@@ -52,6 +54,7 @@ impl Keyspace {
             counters: Counters::new(databases),
             snapshots: Snapshots::new(u32::from(databases)),
             watches: Arc::new(Watches::new()),
+            access_rule: RuleCell::default(),
             garbage: Mutex::default(),
         }
     }
@@ -59,6 +62,12 @@ impl Keyspace {
     /// How many databases there are.
     pub fn databases(&self) -> u16 {
         self.slots.databases()
+    }
+
+    /// Says what a use of a key notes from now on. What entries hold from before is read by the new
+    /// rule, which sorts itself out as they are used.
+    pub fn set_access_rule(&self, rule: AccessRule) {
+        self.access_rule.set(rule);
     }
 
     /// The key with its slot and hash.

@@ -8,6 +8,7 @@
 //! place of one table; a snapshot gets every entry that existed at its beginning exactly once, as
 //! it was then.
 
+mod access;
 mod collections;
 mod counters;
 mod db;
@@ -23,8 +24,9 @@ mod waiting;
 mod watch;
 mod whole;
 
+pub use access::AccessRule;
 pub use collections::*;
-pub use db::{Db, ExpiryPolicy, SetExpiry};
+pub use db::{Db, ExpiryPolicy, Sampled, SetExpiry};
 pub use hash::Key;
 pub use keyspace::{DbIndex, DbSet, Keyspace};
 pub use lock::{LockWait, Locked, SlotGuard};

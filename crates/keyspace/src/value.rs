@@ -348,8 +348,10 @@ pub struct ObjectInfo {
     pub memory_bytes: usize,
     /// Bytes of the value's content, roughly as `DUMP` would have them.
     pub serialized_bytes: usize,
-    /// Seconds since it was last read or written.
+    /// Seconds since it was last used, or changed, as the rule in force has it.
     pub idle_seconds: u64,
+    /// Its counter of uses, if the rule in force counts them.
+    pub use_count: u8,
     /// Always 1: values are not shared.
     pub refcount: u32,
 }

@@ -18,6 +18,7 @@ use slotward_types::{Slot, UnixMillis};
 use crate::call::{Exec, Handler, Hot, NodeCall, Outcome};
 use crate::clock::{self, Ticks};
 use crate::connection::{Conn, Replies};
+use crate::eviction;
 use crate::live::Live;
 use crate::node::Node;
 use crate::pause::Paused;
@@ -193,8 +194,8 @@ pub(crate) struct View {
     write_refusal: Option<&'static str>,
     /// Why data may not be read, if it may not.
     read_refusal: Option<&'static str>,
-    /// Whether commands that need memory are refused.
-    out_of_memory: bool,
+    /// Whether commands that need memory must make room first.
+    pub(crate) limits_memory: bool,
 }
 
 const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
@@ -237,9 +238,8 @@ impl View {
             word,
             now: clock::unix_now(),
             policy: node.expiry_policy_of(word, leased),
-            out_of_memory: settings.maxmemory > 0
-                && word.is_master()
-                && node.keyspace.memory_used() > settings.maxmemory,
+            limits_memory: settings.maxmemory > 0
+                && (word.is_master() || !settings.replica_ignore_maxmemory),
             write_refusal,
             read_refusal,
             live,
@@ -249,17 +249,7 @@ impl View {
     /// Why a command with these flags may not be executed, if it may not.
     #[inline]
     pub(crate) fn refusal(&self, flags: Flags) -> Option<&'static str> {
-        if flags.has(Flags::WRITE) {
-            if self.write_refusal.is_some() {
-                return self.write_refusal;
-            }
-            if self.out_of_memory && flags.has(Flags::DENYOOM) {
-                return Some(OUT_OF_MEMORY);
-            }
-            None
-        } else {
-            self.read_refusal
-        }
+        if flags.has(Flags::WRITE) { self.write_refusal } else { self.read_refusal }
     }
 }
 
@@ -365,7 +355,7 @@ impl Turn<'_> {
         argv: Args<'_>,
         slots: &[Slot],
     ) -> Flow {
-        if let Some(refusal) = self.view.refusal(hot.flags) {
+        if let Some(refusal) = self.admission(hot.flags) {
             return self.refuse_routed(id, hot.flags, prepared, refusal);
         }
         if let Some(wait) = Self::waits(self.node.pause.of_data(), hot.flags) {
@@ -396,6 +386,21 @@ impl Turn<'_> {
                 self.data_in_slots(&data, slots, &mut locked)
             }
         }
+    }
+
+    /// Why a command with these flags may not be executed, if it may not. Makes room for those that
+    /// need memory: no slot is held here.
+    #[inline]
+    pub(crate) fn admission(&self, flags: Flags) -> Option<&'static str> {
+        let refusal = self.view.refusal(flags);
+        if refusal.is_none()
+            && self.view.limits_memory
+            && flags.has(Flags::DENYOOM)
+            && !eviction::make_room(self.worker, &self.view.live)
+        {
+            return Some(OUT_OF_MEMORY);
+        }
+        refusal
     }
 
     /// Refuses a command; but where its key lives is said first: another node may well serve it.
@@ -730,7 +735,7 @@ impl Turn<'_> {
             return self.reject(id, &error.to_string());
         }
         if (is_data || hot.flags.has(Flags::WRITE))
-            && let Some(refusal) = self.view.refusal(hot.flags)
+            && let Some(refusal) = self.admission(hot.flags)
         {
             return self.reject(id, refusal);
         }

@@ -323,7 +323,7 @@ const STATS: &[Field] = &[
     ("expired_stale_perc", |_| "0.00".to_owned()),
     ("expired_time_cap_reached_count", |_| "0".to_owned()),
     ("expire_cycle_cpu_milliseconds", |_| "0".to_owned()),
-    ("evicted_keys", |_| "0".to_owned()),
+    ("evicted_keys", |seen| seen.totals.evicted.to_string()),
     ("evicted_clients", |_| "0".to_owned()),
     ("total_eviction_exceeded_time", |_| "0".to_owned()),
     ("current_eviction_exceeded_time", |_| "0".to_owned()),

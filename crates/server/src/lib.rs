@@ -16,6 +16,7 @@ mod clock;
 mod commands;
 mod connection;
 mod control;
+mod eviction;
 mod execute;
 mod garbage;
 mod info;

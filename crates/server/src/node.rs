@@ -19,8 +19,10 @@ use crate::call::CommandTable;
 use crate::client::Clients;
 use crate::clock;
 use crate::control::{Attended, ControlHandle, Meeting};
+use crate::eviction;
 use crate::garbage::Garbage;
 use crate::live::{Live, database_count};
+use crate::memory;
 use crate::pause::{Pause, Paused};
 use crate::replication::Replication;
 use crate::shutdown::Shutdown;
@@ -59,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) clients: Clients,
     /// What is counted.
     pub(crate) stats: Stats,
+    /// Memory in use that is not counted as data; below zero when the count is too high.
+    memory_beside_data: AtomicI64,
     /// The slow commands.
     pub(crate) slow_log: SlowLog,
     /// `CLIENT PAUSE`.
@@ -137,10 +141,13 @@ impl Node {
             active_expiry: AtomicBool::new(true),
             last_save: AtomicI64::new(clock::unix_now().0 / 1000),
             memory_peak: AtomicU64::new(0),
+            memory_beside_data: AtomicI64::new(0),
             workers: OnceLock::new(),
             applier: OnceLock::new(),
             seed: seed[2].rotate_left(17) ^ seed[3],
         };
+        node.keyspace.set_access_rule(eviction::access_rule(&settings));
+        node.measure_memory();
         Ok(Arc::new(node))
     }
 
@@ -252,6 +259,8 @@ impl Node {
     /// Publishes the settings after a change.
     pub(crate) fn publish_settings(&self, config: &Config) {
         self.live.store(Arc::new(Live::new(config.settings().clone())));
+        self.keyspace.set_access_rule(eviction::access_rule(config.settings()));
+        self.measure_memory();
         self.replication.on_settings(config.settings());
     }
 
@@ -263,6 +272,21 @@ impl Node {
     /// How long the node has been running.
     pub(crate) fn uptime_seconds(&self) -> u64 {
         self.started_at.elapsed().as_secs()
+    }
+
+    /// How much memory is in use, buffers included: the data as they are counted, and the rest as it
+    /// was when it was last looked at.
+    pub(crate) fn memory_estimate(&self) -> u64 {
+        let rest = self.memory_beside_data.load(Ordering::Relaxed);
+        self.keyspace.memory_used().saturating_add_signed(rest)
+    }
+
+    /// Looks at how much memory is in use beside the data.
+    pub(crate) fn measure_memory(&self) {
+        let used = memory::usage().allocated;
+        let data = self.keyspace.memory_used();
+        self.memory_beside_data.store(used as i64 - data as i64, Ordering::Relaxed);
+        self.note_memory(used);
     }
 
     /// Notes how much memory is in use.

@@ -62,6 +62,8 @@ pub(crate) struct WorkerStats {
     pub(crate) errors: Counter,
     /// Keys removed because their time had come.
     pub(crate) expired: Counter,
+    /// Keys removed to make room.
+    pub(crate) evicted: Counter,
     /// Changes to the data set.
     pub(crate) changes: Counter,
     /// Commands that had to wait for a slot.
@@ -83,6 +85,7 @@ impl WorkerStats {
             misses: Counter::default(),
             errors: Counter::default(),
             expired: Counter::default(),
+            evicted: Counter::default(),
             changes: Counter::default(),
             set_aside: Counter::default(),
             by_command: (0..commands).map(|_| CommandCounters::default()).collect(),
@@ -126,6 +129,8 @@ pub(crate) struct Totals {
     pub(crate) misses: u64,
     pub(crate) errors: u64,
     pub(crate) expired: u64,
+    /// Keys removed to make room.
+    pub(crate) evicted: u64,
     pub(crate) changes: u64,
     pub(crate) set_aside: u64,
     /// Calls, ticks, rejected, failed, by command number.
@@ -146,6 +151,7 @@ impl Totals {
             (&mut self.misses, &stats.misses),
             (&mut self.errors, &stats.errors),
             (&mut self.expired, &stats.expired),
+            (&mut self.evicted, &stats.evicted),
             (&mut self.changes, &stats.changes),
             (&mut self.set_aside, &stats.set_aside),
         ] {
@@ -174,6 +180,7 @@ impl Totals {
             (&mut self.misses, base.misses),
             (&mut self.errors, base.errors),
             (&mut self.expired, base.expired),
+            (&mut self.evicted, base.evicted),
             (&mut self.set_aside, base.set_aside),
         ] {
             *total -= base;

@@ -10,7 +10,7 @@ use slotward_types::Slot;
 
 use crate::blocking;
 use crate::clock;
-use crate::memory;
+use crate::eviction;
 use crate::worker::Worker;
 
 /// Between two looks for keys whose time has come, and two samples of the rates.
@@ -35,9 +35,16 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         ticks += 1;
         let node = &worker.node;
         node.stats.sample(clock::unix_now().0);
+        let garbage = node.keyspace.take_garbage();
+        if !garbage.is_empty() {
+            node.garbage.drop_later(garbage);
+        }
+        let limited = node.live.load().settings.maxmemory > 0;
+        if limited || ticks.is_multiple_of(10) {
+            node.measure_memory();
+        }
         if ticks.is_multiple_of(10) {
             close_idle(&worker);
-            node.note_memory(memory::usage().allocated);
         }
         // Whoever makes a key ready serves those who wait for it; a master that could not write
         // then does it now, as does anybody who should have and did not.
@@ -51,6 +58,11 @@ pub(crate) async fn run(worker: Rc<Worker>) {
             && node.role.holds_lease(word)
         {
             expire(&worker, &mut from).await;
+            if limited {
+                // What the last command that needed memory left for later.
+                let _inside = worker.participant.enter();
+                eviction::make_room(&worker, &node.live.load());
+            }
         }
     }
 }

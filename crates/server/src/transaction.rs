@@ -63,8 +63,7 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
     let watched = std::mem::take(&mut batch.conn.watched);
     batch.conn.end_transaction();
     if transaction.spoiled {
-        batch.worker.stats.on_error(ABORTED);
-        batch.scratch.reply.error(ABORTED);
+        refuse(batch, ABORTED);
         return Ok(());
     }
     let node = batch.worker.node.clone();
@@ -73,6 +72,14 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
     batch.conn.client.mark(mark::BLOCKED, true);
     node.pause.wait_if(writes).await;
     batch.conn.client.mark(mark::BLOCKED, false);
+    if batch.view.limits_memory && needs.flags.has(Flags::WRITE) {
+        let worker = batch.worker;
+        let _inside = worker.participant.enter();
+        if let Some(text) = batch.turn().admission(needs.flags) {
+            refuse(batch, &because_of(text));
+            return Ok(());
+        }
+    }
     if needs.whole {
         let all: Vec<Slot> = Slot::all().collect();
         batch.renew()?;
@@ -94,6 +101,15 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
     batch.renew()?;
     run(batch, &transaction, &watched, &needs, &mut locked);
     Ok(())
+}
+
+fn refuse(batch: &mut Batch<'_>, text: &str) {
+    batch.worker.stats.on_error(text);
+    batch.scratch.reply.error(text);
+}
+
+fn because_of(refusal: &str) -> String {
+    format!("EXECABORT Transaction discarded because of: {refusal}")
 }
 
 fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
@@ -149,7 +165,7 @@ fn run(
     let touches_data = is_write || needs.flags.has(Flags::READ);
     let refusal = touches_data.then(|| turn.refusal(needs.flags)).flatten();
     let refused = refusal
-        .map(|text| format!("EXECABORT Transaction discarded because of: {text}"))
+        .map(because_of)
         .or_else(|| turn.route_held(&needs.routed, is_write).err().map(|error| error.to_string()));
     if let Some(text) = refused {
         turn.worker.stats.on_error(&text);

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::barrier::{Inside, Participant};
 use crate::connection;
+use crate::eviction;
 use crate::execute::Prepared;
 use crate::node::Node;
 use crate::stats::WorkerStats;
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     /// Its randomness.
     pub(crate) random: RefCell<Random>,
+    /// Keys that it may evict next.
+    pub(crate) evictable: RefCell<eviction::Pool>,
     // Boxed, so that lending moves a pointer.
     #[allow(clippy::vec_box)]
     pool: RefCell<Vec<Box<Scratch>>>,
@@ -205,6 +208,7 @@ async fn run(node: Arc<Node>, index: usize, mut inbox: mpsc::UnboundedReceiver<J
         participant: node.barrier.participant(),
         stats: node.stats.worker(index),
         random: RefCell::new(Random::new(node.seed_for(index))),
+        evictable: RefCell::default(),
         pool: RefCell::default(),
         node: node.clone(),
     });

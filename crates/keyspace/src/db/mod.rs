@@ -5,11 +5,15 @@
 #![allow(unsafe_code)]
 
 mod read;
+mod sample;
 mod slot;
 mod write;
 
+pub use sample::Sampled;
+
 use slotward_types::{Slot, UnixMillis};
 
+use crate::access::AccessClock;
 use crate::entry::{Entry, EntryView};
 use crate::hash::Key;
 use crate::keyspace::{DbIndex, Keyspace};
@@ -58,8 +62,8 @@ pub struct Db<'a> {
     index: DbIndex,
     policy: ExpiryPolicy,
     now: UnixMillis,
-    /// `now` as entries note their last use.
-    access: u32,
+    /// What a use notes in an entry.
+    clock: AccessClock,
     limits: &'a EncodingLimits,
     lent: Option<Lent>,
     expired: Vec<(DbIndex, Box<[u8]>)>,
@@ -84,14 +88,13 @@ impl<'a> Db<'a> {
     ) -> Db<'a> {
         assert!(locked.is_of(keyspace), "slots of another keyspace");
         assert!(index.0 < keyspace.databases(), "there is no {index:?}");
-        let access = now.0.div_euclid(1000) as u32;
         Db {
             keyspace,
             locked,
             index,
             policy,
             now,
-            access,
+            clock: AccessClock::new(keyspace.access_rule.get(), now),
             limits,
             lent: None,
             expired: Vec::new(),

@@ -59,7 +59,7 @@ impl Db<'_> {
         let raw = self.looked_up(key)?;
         // SAFETY: the entry is live, and lent no longer than `&mut self`.
         let view = unsafe { <Entry as Thin>::view(raw) };
-        Entry::touch(view, self.access);
+        Entry::touch(view, self.clock.read(view.access()));
         Some(view)
     }
 
@@ -105,7 +105,8 @@ impl Db<'_> {
         let Some(raw) = self.looked_up(key) else { return Ok(None) };
         // SAFETY: the entry is live, and lent no longer than `&mut self`.
         unsafe {
-            Entry::touch(<Entry as Thin>::view(raw), self.access);
+            let view = <Entry as Thin>::view(raw);
+            Entry::touch(view, self.clock.read(view.access()));
             let collection = collection_at::<C>(raw).ok_or(WrongType)?;
             Ok(Some(collection.as_ref()))
         }
@@ -169,13 +170,12 @@ impl Db<'_> {
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => stream.heap_bytes(),
         };
-        // The last use is kept modulo 2^24 seconds, half a year.
-        let idle = self.access.wrapping_sub(view.access()) & 0xff_ffff;
         Some(ObjectInfo {
             encoding: view.value().encoding(),
             memory_bytes: view.memory(),
             serialized_bytes,
-            idle_seconds: u64::from(idle),
+            idle_seconds: u64::from(self.clock.idle_seconds(view.access())),
+            use_count: self.clock.count(view.access()),
             refcount: 1,
         })
     }

@@ -64,7 +64,7 @@ impl<'a> Db<'a> {
             return Ok(result);
         };
         let result = edit(buffer);
-        Entry::touch(place.view(), self.access);
+        Entry::touch(place.view(), self.clock.written(place.view().access()));
         self.changed(key, before, place.view());
         Ok(result)
     }
@@ -90,6 +90,14 @@ impl<'a> Db<'a> {
     pub fn take(&mut self, key: &Key<'_>) -> Option<(Value, Option<UnixMillis>)> {
         self.live(key)?;
         self.take_entry(self.index, key).map(Entry::into_value)
+    }
+
+    /// Notes how long the key has been idle, or how often it was used: of these what the rule in
+    /// force keeps. For values that come from elsewhere.
+    pub fn restore_access(&mut self, key: &Key<'_>, idle_seconds: Option<u32>, count: Option<u8>) {
+        if let Some(place) = self.live(key).and_then(|_| self.place_to_change(key)) {
+            Entry::touch(place.view(), self.clock.restored(idle_seconds, count));
+        }
     }
 
     /// Sets when the key ends, or that it does not. False if there is no such key. A time that has
@@ -217,7 +225,7 @@ impl<'a> Db<'a> {
         // meanwhile.
         let mut collection: NonNull<C> = unsafe { collection_at(raw) }.ok_or(WrongType)?;
         let place = self.place_to_change(key).expect("the key is live");
-        Entry::touch(place.view(), self.access);
+        Entry::touch(place.view(), self.clock.written(place.view().access()));
         self.lent = Some(Lent {
             slot: key.slot,
             db: self.index,
@@ -285,7 +293,7 @@ impl<'a> Db<'a> {
             SetExpiry::Keep => was,
             SetExpiry::At(at) => Some(at),
         };
-        let access = self.access;
+        let access = self.clock.written(old.access());
         if old.is_string() {
             place.update(|entry| entry.with_payload(payload, at, access));
         } else {
@@ -315,7 +323,7 @@ impl<'a> Db<'a> {
             None => self.keyspace.slots.set_used(index, key.slot, true),
         }
         let newborn = table.homes() == 0;
-        let entry = Entry::new(key.bytes, payload, at, self.access);
+        let entry = Entry::new(key.bytes, payload, at, self.clock.fresh());
         let bytes = entry.view().memory();
         table.insert_unbalanced(key.hash, entry);
         if newborn {
