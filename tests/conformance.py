@@ -13,7 +13,7 @@ import tempfile
 import time
 
 import harness
-from differences import FAMILIES, Words, comparable, near
+from differences import FAMILIES, YOUNG, Words, comparable, near
 from resp import Connection, Error, Status, encode
 
 # Commands between two FLUSHALLs: short enough to shrink, long enough for values to grow.
@@ -181,7 +181,7 @@ def episodes(seed, known, peer):
     """Endless lists of commands: most about one family, each with some of all others."""
     words = Words(seed)
     words.peer = peer
-    generators = list(FAMILIES.values())
+    generators = [*FAMILIES.values(), *YOUNG.get(peer, {}).values()]
     while True:
         family = words.one([None, *generators])
         commands = []

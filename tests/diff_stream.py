@@ -93,6 +93,8 @@ def _newer(w):
         lambda: ["XINFO", "CONSUMERS", _key(w), w.one(GROUPS)],
         lambda: ["XINFO", "STREAM", _key(w), "FULL", *_count(w)],
         lambda: ["XGROUP", "CREATECONSUMER", _key(w), w.one(GROUPS), w.one(CONSUMERS)],
+        lambda: ["XSETID", _key(w), _id(w), *w.one([[], ["ENTRIESADDED", w.small()]]),
+                 *w.one([[], [], ["MAXDELETEDID", _id(w)]])],
         lambda: ["XDELEX", _key(w), *_references(w), *_counted(w)],
         lambda: ["XACKDEL", _key(w), w.one(GROUPS), *_references(w), *_counted(w)],
         lambda: ["XTRIM", _key(w), *_trim(w), *_references(w)],
@@ -131,8 +133,6 @@ def stream(w):
         lambda: ["XAUTOCLAIM", _key(w), w.one(GROUPS), w.one(CONSUMERS), w.one(["0", "0", "9999999", "x"]),
                  _bound(w), *_count(w), *w.flags("JUSTID")],
         lambda: ["XINFO", "STREAM", _key(w), *w.one([[], ["FOO"]])],
-        lambda: ["XSETID", _key(w), _id(w), *w.one([[], ["ENTRIESADDED", w.small()]]),
-                 *w.one([[], [], ["MAXDELETEDID", _id(w)]])],
         lambda: w.one([["COPY", _key(w), _key(w), "REPLACE"], ["RENAME", _key(w), _key(w)], ["DEL", _key(w)],
                        ["TYPE", _key(w)], ["OBJECT", "ENCODING", _key(w)], ["SORT", _key(w)]]),
     ])()

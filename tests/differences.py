@@ -5,6 +5,10 @@ For everything that compares a node with a real server: test_differential.py, co
 
 import random
 
+import diff_bitmap
+import diff_geo
+import diff_hash_ttl
+import diff_hyperloglog
 import diff_stream
 from resp import Error, Tagged
 
@@ -265,7 +269,10 @@ def _transaction(w):
 
 FAMILIES = {"string": _string, "generic": _generic, "hash": _hash, "list": _list, "set": _set,
             "zset": _zset, "bitmap": _bitmap, "sort": _sort, "inspect": _inspect,
-            "transaction": _transaction, "stream": diff_stream.stream}
+            "transaction": _transaction, "stream": diff_stream.stream, "bitfield": diff_bitmap.family,
+            "hyperloglog": diff_hyperloglog.commands, "geo": diff_geo.family}
+# What not every server has.
+YOUNG = {"redis-8.2": {"hash-ttl": diff_hash_ttl.commands}}
 
 # What has no order of its own, or one that may differ.
 UNORDERED = {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HGETALL", "HKEYS", "HVALS",
@@ -278,6 +285,10 @@ def comparable(command, reply):
     name = command[0]
     if isinstance(reply, Error):
         return reply
+    if name.startswith("GEO"):
+        return diff_geo.comparable(command, reply)
+    if name in ("HTTL", "HEXPIRETIME"):
+        return diff_hash_ttl.comparable(command, reply)
     if name in SCANS and isinstance(reply, list) and isinstance(reply[1], list):
         step = 1 if name in ("SCAN", "SSCAN") else 2
         return [reply[0], grouped(reply[1], step)]

@@ -1,5 +1,6 @@
 """Commands that wait: order, wake-ups of every kind, ends of waits, many clients, many workers."""
 
+import pathlib
 import random
 import signal
 import threading
@@ -358,6 +359,10 @@ def test_waits_end_when_another_master_takes_over(plain_group):
     assert client.read() == [b"k", b"a"]
     client.wait("BLPOP", "k", "0")
     new.signal(signal.SIGSTOP)
+    tasks = pathlib.Path(f"/proc/{new.pid}/task")
+    # The signal stops one thread after another.
+    eventually(lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()),
+               "all threads to stand still")
     # It finds this in its socket when it wakes up, and may think that it is the master still.
     pusher = Connection(new.port)
     pusher.send(encode(["RPUSH", "k", "late"]))

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use slotward_keyspace::{SetExpiry, Str};
+use slotward_keyspace::SetExpiry;
 
 use crate::arg::Arg;
 use crate::call::Call;
@@ -95,6 +95,10 @@ pub(crate) const COMMANDS: &[Command] = &[
                     Arg::word("or", "OR"),
                     Arg::word("xor", "XOR"),
                     Arg::word("not", "NOT"),
+                    Arg::word("diff", "DIFF").since("8.2.0"),
+                    Arg::word("diff1", "DIFF1").since("8.2.0"),
+                    Arg::word("andor", "ANDOR").since("8.2.0"),
+                    Arg::word("one", "ONE").since("8.2.0"),
                 ],
             ),
             Arg::key("destkey"),
@@ -103,11 +107,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         since: "2.6.0",
         summary: "Combines the bits of several strings and stores the result.",
         complexity: "O(N)",
+        history: &[("8.2.0", "DIFF, DIFF1, ANDOR and ONE.")],
         run: Run::Data(bitop),
         script: "> MSET a abc b abd\nOK\n> BITOP AND d a b\n3\n> GET d\nab`\n> BITOP XOR d a b\n3\n\
             > GET d\n\\x00\\x00\\x07\n> BITOP NOT d a\n3\n> GET d\n\\x9e\\x9d\\x9c\n\
             > BITOP OR d absent\n0\n> EXISTS d\n0\n> BITOP NOT d a b\n\
-            (error) ERR BITOP NOT must be called with a single source key.\n",
+            (error) ERR BITOP NOT must be called with a single source key.\n\
+            > BITOP DIFF d a b\n3\n> GET d\n\\x00\\x00\\x03\n> BITOP ONE d a b\n3\n\
+            > GET d\n\\x00\\x00\\x07\n",
         ..bitmap_command("bitop", Arity::AtLeast(4), Flags::WRITE.and(Flags::DENYOOM))
     },
 ];
@@ -239,8 +246,9 @@ fn bitpos(call: &mut Call<'_>) -> Result<(), CmdError> {
         return Err(CmdError::Syntax);
     }
     let start = if argc > 3 { call.int(3)? } else { 0 };
+    let in_bits = unit(call, 5)?;
     let end = if argc > 4 { call.int(4)? } else { -1 };
-    let part = Part { start, end, in_bits: unit(call, 5)? };
+    let part = Part { start, end, in_bits };
     let key = call.key(1);
     let position = match call.db.string(&key)? {
         None if wanted => -1,
@@ -276,42 +284,108 @@ fn first_bit(bytes: &[u8], wanted: bool, first: usize, last: usize) -> Option<us
     None
 }
 
-fn bitop(call: &mut Call<'_>) -> Result<(), CmdError> {
-    type Op = fn(u8, u8) -> u8;
-    let (op, is_not): (Op, bool) = match call.arg(1).to_ascii_uppercase().as_slice() {
-        b"AND" => (|a, b| a & b, false),
-        b"OR" => (|a, b| a | b, false),
-        b"XOR" => (|a, b| a ^ b, false),
-        b"NOT" => (|a, _| !a, true),
-        _ => return Err(CmdError::Syntax),
-    };
-    if is_not && call.argv.len() != 4 {
-        return Err(CmdError::text("ERR BITOP NOT must be called with a single source key."));
+/// How `BITOP` combines the first string with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BitOp {
+    And,
+    Or,
+    Xor,
+    Not,
+    /// Set in the first and in no other.
+    Diff,
+    /// Set in another, not in the first.
+    Diff1,
+    /// Set in the first and in another.
+    AndOr,
+    /// Set in exactly one.
+    One,
+}
+
+impl BitOp {
+    fn parse(word: &[u8]) -> Option<BitOp> {
+        Some(match word.to_ascii_uppercase().as_slice() {
+            b"AND" => BitOp::And,
+            b"OR" => BitOp::Or,
+            b"XOR" => BitOp::Xor,
+            b"NOT" => BitOp::Not,
+            b"DIFF" => BitOp::Diff,
+            b"DIFF1" => BitOp::Diff1,
+            b"ANDOR" => BitOp::AndOr,
+            b"ONE" => BitOp::One,
+            _ => return None,
+        })
     }
-    let mut result = Vec::new();
+
+    fn check_sources(self, count: usize) -> Result<(), CmdError> {
+        match self {
+            BitOp::Not if count != 1 => {
+                Err(CmdError::text("ERR BITOP NOT must be called with a single source key."))
+            }
+            BitOp::Diff | BitOp::Diff1 | BitOp::AndOr if count < 2 => {
+                let name = format!("{self:?}").to_ascii_uppercase();
+                let text =
+                    format!("ERR BITOP {name} must be called with at least two source keys.");
+                Err(CmdError::Other(text.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of the bytes of all strings so far: `(result, seen twice)` becomes that with
+    /// one more string. The first string is not among them where it has a part of its own.
+    fn fold(self, (result, twice): (u8, u8), byte: u8) -> (u8, u8) {
+        match self {
+            BitOp::And => (result & byte, 0),
+            BitOp::Xor => (result ^ byte, 0),
+            BitOp::One => (result | byte, twice | result & byte),
+            BitOp::Or | BitOp::Not | BitOp::Diff | BitOp::Diff1 | BitOp::AndOr => {
+                (result | byte, 0)
+            }
+        }
+    }
+
+    /// Whether the first string is set against all others together.
+    fn sets_first_apart(self) -> bool {
+        matches!(self, BitOp::Diff | BitOp::Diff1 | BitOp::AndOr)
+    }
+
+    fn finish(self, first: u8, (result, twice): (u8, u8)) -> u8 {
+        match self {
+            BitOp::And | BitOp::Or | BitOp::Xor => result,
+            BitOp::Not => !result,
+            BitOp::Diff => first & !result,
+            BitOp::Diff1 => result & !first,
+            BitOp::AndOr => first & result,
+            BitOp::One => result & !twice,
+        }
+    }
+
+    /// Combines the strings; shorter ones count as followed by zeros.
+    fn combine(self, sources: &[Vec<u8>]) -> Vec<u8> {
+        let len = sources.iter().map(Vec::len).max().unwrap_or(0);
+        let (first, others) = match sources.split_first() {
+            Some((first, others)) if self.sets_first_apart() => (first.as_slice(), others),
+            _ => (&[][..], sources),
+        };
+        let byte = |source: &[u8], at: usize| source.get(at).copied().unwrap_or(0);
+        let start = if self == BitOp::And { 0xff } else { 0 };
+        let at = |at: usize| {
+            let all = others.iter().map(|source| byte(source, at));
+            self.finish(byte(first, at), all.fold((start, 0), |state, byte| self.fold(state, byte)))
+        };
+        (0..len).map(at).collect()
+    }
+}
+
+fn bitop(call: &mut Call<'_>) -> Result<(), CmdError> {
+    let op = BitOp::parse(call.arg(1)).ok_or(CmdError::Syntax)?;
+    op.check_sources(call.argv.len() - 3)?;
+    let mut sources = Vec::with_capacity(call.argv.len() - 3);
     for index in 3..call.argv.len() {
         let key = call.key(index);
-        let operand = call.db.string(&key)?;
-        if index == 3 {
-            result = operand.map_or_else(Vec::new, |value: Str<'_>| value.to_vec());
-            if is_not {
-                result.iter_mut().for_each(|byte| *byte = op(*byte, 0));
-            }
-            continue;
-        }
-        let mut combine = |bytes: &[u8]| {
-            if result.len() < bytes.len() {
-                result.resize(bytes.len(), 0);
-            }
-            for (at, byte) in result.iter_mut().enumerate() {
-                *byte = op(*byte, bytes.get(at).copied().unwrap_or(0));
-            }
-        };
-        match operand {
-            Some(value) => value.with_bytes(combine),
-            None => combine(&[]),
-        }
+        sources.push(call.db.string(&key)?.map_or_else(Vec::new, |value| value.to_vec()));
     }
+    let result = op.combine(&sources);
     let target = call.key(2);
     if result.is_empty() {
         if call.db.remove(&target) {

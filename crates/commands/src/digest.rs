@@ -67,6 +67,9 @@ pub fn digest_value(value: ValueRef<'_>, expires_at: Option<UnixMillis>) -> Dige
             for (field, value) in hash.iter() {
                 digest.mix(field.with_bytes(|f| value.with_bytes(|v| Digest::of(&[f, v]))));
             }
+            for (field, at) in hash.field_expiries() {
+                digest.mix(Digest::of(&[b"ends", field, &at.0.to_le_bytes()]));
+            }
             digest
         }
         ValueRef::Set(set) => {

@@ -1,6 +1,6 @@
 //! What a call changed, and what replicas and subscribers are to hear of it.
 
-use slotward_keyspace::DbIndex;
+use slotward_keyspace::{Db, DbIndex, ExpiredFields};
 use slotward_resp::OwnedArgs;
 
 use crate::blocking::WaitFor;
@@ -97,6 +97,24 @@ impl Effects {
     pub fn events(&self) -> &[Event] {
         &self.events
     }
+}
+
+/// What replicas are to be told of keys and fields that were removed because their time had come,
+/// since this was last asked. It goes before the command's own effect.
+pub fn take_removals(db: &mut Db<'_>) -> Vec<(DbIndex, OwnedArgs)> {
+    let keys = db.take_expired();
+    let fields = db.take_expired_fields();
+    // Nearly always.
+    if keys.is_empty() && fields.is_empty() {
+        return Vec::new();
+    }
+    let of_key =
+        |(db, key): (DbIndex, Box<[u8]>)| (db, [b"DEL".as_slice(), &key].into_iter().collect());
+    let of_fields = |expired: ExpiredFields| {
+        let head = [b"HDEL".as_slice(), &expired.key];
+        (expired.db, head.into_iter().chain(expired.fields.iter().map(|field| &**field)).collect())
+    };
+    keys.into_iter().map(of_key).chain(fields.into_iter().map(of_fields)).collect()
 }
 
 /// Classes of keyspace events, as `notify-keyspace-events` selects them.

@@ -66,6 +66,10 @@ pub enum CmdError {
     NumkeysNotPositive,
     #[error("ERR Number of keys can't be greater than number of args")]
     NumkeysTooLarge,
+    #[error("WRONGTYPE Key is not a valid HyperLogLog string value.")]
+    NotHyperLogLog,
+    #[error("INVALIDOBJ Corrupted HLL object detected")]
+    CorruptHyperLogLog,
     /// Any other text, with its prefix.
     #[error("{0}")]
     Other(Cow<'static, str>),

@@ -214,7 +214,7 @@ fn pexpireat(call: &mut Call<'_>) -> Result<(), CmdError> {
 
 /// When a new expiry takes effect.
 #[derive(Debug, Default, Clone, Copy)]
-struct Conditions {
+pub(crate) struct Conditions {
     if_none: bool,
     if_some: bool,
     if_later: bool,
@@ -252,8 +252,22 @@ impl Conditions {
         Ok(conditions)
     }
 
+    /// The one condition that this word is.
+    pub(crate) fn of_word(word: &[u8]) -> Option<Conditions> {
+        let mut conditions = Conditions::default();
+        let flag = match word.to_ascii_uppercase().as_slice() {
+            b"NX" => &mut conditions.if_none,
+            b"XX" => &mut conditions.if_some,
+            b"GT" => &mut conditions.if_later,
+            b"LT" => &mut conditions.if_earlier,
+            _ => return None,
+        };
+        *flag = true;
+        Some(conditions)
+    }
+
     /// A key without an expiry counts as one that expires infinitely late.
-    fn allow(self, old: Option<UnixMillis>, new: UnixMillis) -> bool {
+    pub(crate) fn allow(self, old: Option<UnixMillis>, new: UnixMillis) -> bool {
         !(self.if_none && old.is_some()
             || self.if_some && old.is_none()
             || self.if_later && old.is_none_or(|old| new <= old)

@@ -262,7 +262,7 @@ fn touch(call: &mut Call<'_>) -> Result<(), CmdError> {
 
 fn type_(call: &mut Call<'_>) -> Result<(), CmdError> {
     let key = call.key(1);
-    call.reply.simple(call.db.value(&key).map_or("none", |value| value.type_name()));
+    call.reply.simple(call.db.peek(&key).map_or("none", |value| value.type_name()));
     Ok(())
 }
 

@@ -366,7 +366,7 @@ fn hincrby(call: &mut Call<'_>) -> Result<(), CmdError> {
     let new = old.checked_add(increment).ok_or(CmdError::Overflow)?;
     let mut digits = itoa::Buffer::new();
     let text = digits.format(new).as_bytes();
-    call.db.hash_or_new(&key)?.insert(field, text, &call.settings.limits);
+    call.db.hash_or_new(&key)?.set_value(field, text, &call.settings.limits);
     call.effects.changed(1);
     call.notify(EventClass::HASH, "hincrby", key.bytes);
     call.reply.integer(new);
@@ -384,10 +384,18 @@ fn hincrbyfloat(call: &mut Call<'_>) -> Result<(), CmdError> {
         None => Decimal::Exact(0),
     };
     let new = old.checked_add(increment).ok_or(CmdError::NanOrInfinity)?.to_string();
-    call.db.hash_or_new(&key)?.insert(field, new.as_bytes(), &call.settings.limits);
+    let hash = call.db.hash_or_new(&key)?;
+    hash.set_value(field, new.as_bytes(), &call.settings.limits);
+    let ends = hash.field_expiry(field).is_some();
     call.effects.changed(1);
     // A sum of fractions may come out differently elsewhere, so replicas get the result.
-    call.effects.propagate([b"HSET", key.bytes, field, new.as_bytes()]);
+    let new_value = [field, new.as_bytes()];
+    if ends {
+        let head = [&b"HSETEX"[..], key.bytes, b"KEEPTTL", b"FIELDS", b"1"];
+        call.effects.propagate(head.into_iter().chain(new_value));
+    } else {
+        call.effects.propagate([b"HSET", key.bytes].into_iter().chain(new_value));
+    }
     call.notify(EventClass::HASH, "hincrbyfloat", key.bytes);
     call.reply.bulk(new.as_bytes());
     Ok(())

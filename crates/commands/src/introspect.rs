@@ -5,9 +5,9 @@ use slotward_resp::{Args, Reply};
 use crate::arg::{Arg, ArgKind};
 use crate::command::{Command, Run};
 use crate::error::CmdError;
-use crate::glob::glob_matches;
 use crate::keys::{Access, Begin, Find, Keys};
 use crate::registry::{CommandId, Found, Registry};
+use slotward_types::glob_match_nocase;
 
 /// `COMMAND COUNT`.
 pub fn command_count(registry: &Registry, reply: &mut Reply) {
@@ -255,7 +255,7 @@ pub fn command_list(
                 .any(|name| filter[2].eq_ignore_ascii_case(name.as_bytes()))
         }),
         3 if is(0, "FILTERBY") && is(1, "PATTERN") => {
-            Box::new(|id| glob_matches(&filter[2], registry.full_name(id).as_bytes(), true))
+            Box::new(|id| glob_match_nocase(&filter[2], registry.full_name(id).as_bytes()))
         }
         _ => return Err(CmdError::Syntax),
     };

@@ -10,17 +10,21 @@
 //! **Invariant:** nobody outside a row asks which command this is by name; policy is a flag.
 
 mod arg;
+mod bitfield;
 mod bitmap;
 mod blocking;
 mod call;
 mod command;
 mod digest;
+mod dump;
 mod effects;
 mod error;
 mod expire;
 mod generic;
-mod glob;
+mod geo;
 mod hash;
+mod hash_ttl;
+mod hyperloglog;
 mod introspect;
 mod keys;
 mod lcs;
@@ -48,9 +52,8 @@ pub use blocking::WaitFor;
 pub use call::Call;
 pub use command::{Arity, Command, Deprecated, Flags, Group, Run};
 pub use digest::{Digest, digest_slot, digest_value};
-pub use effects::{Effects, Event, EventClass};
+pub use effects::{Effects, Event, EventClass, take_removals};
 pub use error::CmdError;
-pub use glob::glob_matches;
 pub use introspect::{
     command_count, command_docs, command_getkeys, command_getkeysandflags, command_info,
     command_list, help, usage,
@@ -66,10 +69,15 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         string::COMMANDS,
         bitmap::COMMANDS,
+        bitfield::COMMANDS,
+        hyperloglog::COMMANDS,
+        geo::COMMANDS,
         generic::COMMANDS,
         expire::COMMANDS,
+        dump::COMMANDS,
         sort::COMMANDS,
         hash::COMMANDS,
+        hash_ttl::COMMANDS,
         list::COMMANDS,
         list::blocking::COMMANDS,
         set::COMMANDS,

@@ -34,7 +34,14 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
 /// A double: decimal with or without an exponent, `inf`, `+inf`, `-inf`, `infinity`. `nan` is none.
 pub fn parse_double(text: &[u8]) -> Option<f64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (!number.is_nan()).then_some(number)
+    // What is too large or too small for a double is no number to Redis, unless it is called so.
+    let is_named = text.iter().any(|byte| matches!(byte, b'i' | b'I'));
+    let has_value = || {
+        let mantissa = text.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        mantissa.into_iter().any(|byte| (b'1'..=b'9').contains(byte))
+    };
+    let out_of_range = number.is_infinite() && !is_named || number == 0.0 && has_value();
+    (!number.is_nan() && !out_of_range).then_some(number)
 }
 
 /// A number of `INCRBYFLOAT`: exact to 17 digits behind the point where it can be.
@@ -188,6 +195,20 @@ mod tests {
         assert_eq!(infinite.checked_add(Decimal::Exact(0)), None);
         assert_eq!(Decimal::parse(b"nan"), None);
         assert_eq!(Decimal::parse(b" 1"), None);
+    }
+
+    #[test]
+    fn doubles_have_a_range() {
+        for (why, text, want) in [
+            ("infinite by name", "-inf", Some(f64::NEG_INFINITY)),
+            ("infinite by size", "1e400", None),
+            ("zero", "0", Some(0.0)),
+            ("zero in any form", "-0.00e5", Some(0.0)),
+            ("too small to be kept", "1e-400", None),
+            ("the smallest", "5e-324", Some(5e-324)),
+        ] {
+            assert_eq!(parse_double(text.as_bytes()), want, "{why}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::error::CmdError;
-use crate::glob::glob_matches;
+use slotward_types::glob_match;
 
 /// The options of a scan of a collection.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ impl<'a> ScanOptions<'a> {
 
     /// Whether an element with this name is wanted.
     pub(crate) fn wants(&self, name: &[u8]) -> bool {
-        self.pattern.is_none_or(|pattern| glob_matches(pattern, name, false))
+        self.pattern.is_none_or(|pattern| glob_match(pattern, name))
     }
 }
 

@@ -11,6 +11,8 @@ pub struct DataSettings {
     pub limits: EncodingLimits,
     /// Longest string (`proto-max-bulk-len`).
     pub string_bytes_max: usize,
+    /// Longest sparse HyperLogLog (`hll-sparse-max-bytes`).
+    pub hll_sparse_bytes_max: usize,
     /// Which keyspace events are wanted (`notify-keyspace-events`).
     pub notify: EventClass,
     /// How many databases there are.
@@ -33,6 +35,7 @@ impl Default for DataSettings {
         DataSettings {
             limits: EncodingLimits::default(),
             string_bytes_max: 512 << 20,
+            hll_sparse_bytes_max: 3000,
             notify: EventClass::NONE,
             databases: 16,
             cluster_enabled: false,

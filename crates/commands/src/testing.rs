@@ -10,9 +10,9 @@ use slotward_resp::{
 use slotward_types::UnixMillis;
 
 use crate::call::Call;
-use crate::command::Run;
+use crate::command::{Flags, Run};
 use crate::digest::{Digest, digest_slot};
-use crate::effects::{Effects, Event, EventClass};
+use crate::effects::{Effects, Event, EventClass, take_removals};
 use crate::error::CmdError;
 use crate::random::Random;
 use crate::registry::{CommandId, Found, Registry};
@@ -25,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) settings: DataSettings,
     pub(crate) now: UnixMillis,
     random: Random,
-    policy: ExpiryPolicy,
+    pub(crate) policy: ExpiryPolicy,
     pub(crate) protocol: Protocol,
     db: DbIndex,
     /// What a replica would have received.
@@ -109,11 +109,11 @@ impl Node {
             first_key,
         };
         let result = run(&mut call);
-        let expired = call.db.take_expired();
+        let expired = take_removals(&mut call.db);
         assert_eq!(call.db.index(), self.db, "a handler leaves the database selected that it met");
         drop(call);
         drop(locked);
-        let is_write = command.is_write();
+        let is_write = command.is_write() || command.flags.has(Flags::MAY_REPLICATE);
         self.collect(argv, is_write, &expired, &effects, result.is_err());
         result
     }
@@ -122,13 +122,11 @@ impl Node {
         &mut self,
         argv: Args<'_>,
         is_write: bool,
-        expired: &[(DbIndex, Box<[u8]>)],
+        expired: &[(DbIndex, OwnedArgs)],
         effects: &Effects,
         failed: bool,
     ) {
-        for (db, key) in expired {
-            self.stream.push((*db, [b"DEL".as_slice(), key].into_iter().collect()));
-        }
+        self.stream.extend_from_slice(expired);
         assert!(effects.changes() == 0 || is_write, "{argv:?} changed data but is no write");
         assert!(!failed || effects.changes() == 0, "{argv:?} failed after it changed data");
         match effects.rewritten() {

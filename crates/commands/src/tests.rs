@@ -25,9 +25,7 @@ fn rows_are_complete() {
     let registry = Registry::new([]);
     assert_eq!(registry.len(), rows().len(), "names are unique, or the registry had panicked");
     for (name, row, _) in rows() {
-        assert!(
-            row.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        );
+        assert!(row.name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')));
         assert!(row.summary.ends_with('.') && row.summary.len() > 10, "{name} has a summary");
         assert!(row.since.split('.').count() == 3, "{name} says since when");
         assert!(!row.complexity.is_empty(), "{name} says what it costs");
@@ -41,14 +39,15 @@ fn rows_are_complete() {
             let (read, write) = (row.flags.has(Flags::READ), row.flags.has(Flags::WRITE));
             assert!(read != write, "{name} either reads or writes");
             // To Redis, what a group has pending is nothing that is written.
-            let reads_for_a_group = name == "xreadgroup";
-            assert_eq!(
-                row.writes_a_key(),
-                write && !reads_for_a_group,
-                "{name} is a write if it writes a key"
-            );
+            let writes = (write || row.flags.has(Flags::MAY_REPLICATE)) && name != "xreadgroup";
+            assert_eq!(row.writes_a_key(), writes, "{name} is a write if it writes a key");
         }
     }
+}
+
+/// Whether an argument may be left out or repeated, or is a group with one that may.
+fn is_open(arg: &Arg) -> bool {
+    arg.optional || arg.multiple || arg.args.iter().any(is_open)
 }
 
 #[test]
@@ -59,7 +58,7 @@ fn arguments_fit_the_arity() {
         }
         let min = words + row.args.iter().map(Arg::len_min).sum::<usize>();
         assert_eq!(min, row.arity.min(), "{name} needs as many arguments as its arity says");
-        let open = row.args.iter().any(|arg| arg.optional || arg.multiple);
+        let open = row.args.iter().any(is_open);
         assert_eq!(open, matches!(row.arity, Arity::AtLeast(_)), "{name} may take more or not");
         let specs = row.keys.len();
         let keys = row.args.iter().filter(|arg| arg.kind == ArgKind::Key);

@@ -265,7 +265,7 @@ settings! {
     zset_max_listpack_value: u64 = "zset-max-listpack-value", "64" =>
         row(Memory(0, MAX)).alias(&["zset-max-ziplist-value"]);
     /// Bytes up to which a HyperLogLog stays sparse.
-    hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", "3000" => row(Memory(0, MAX)).stored();
+    hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", "3000" => row(Memory(0, MAX));
     /// Bytes per block of a stream; 0 = no limit.
     stream_node_max_bytes: u64 = "stream-node-max-bytes", "4096" => row(Memory(0, MAX));
     /// Entries per block of a stream; 0 = no limit.

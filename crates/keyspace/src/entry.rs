@@ -222,6 +222,27 @@ impl<'a> EntryView<'a> {
         Some(UnixMillis(unsafe { *self.at::<i64>(offset) }))
     }
 
+    /// The earliest end of a field, if it holds a hash with such fields.
+    #[inline]
+    pub(crate) fn field_expiry(self) -> Option<UnixMillis> {
+        match self.hash() {
+            Some(hash) => hash.next_expiry(),
+            None => None,
+        }
+    }
+
+    /// The hash, if it holds one.
+    #[inline]
+    pub(crate) fn hash(self) -> Option<&'a Hash> {
+        if self.kind_code() != HASH {
+            return None;
+        }
+        match self.value() {
+            ValueRef::Hash(hash) => Some(hash),
+            _ => None,
+        }
+    }
+
     /// Whether its time has come.
     #[inline]
     pub(crate) fn is_due(self, now: UnixMillis) -> bool {

@@ -7,6 +7,7 @@ use slotward_types::{Slot, UnixMillis, slot_of};
 
 use crate::access::{AccessRule, RuleCell};
 use crate::counters::{Counted, Counters};
+use crate::field_expiry::FieldExpiry;
 use crate::hash::{Key, hash_bytes, set_collection_seed};
 use crate::lock::{LockByte, Queues, SlotGuard};
 use crate::slots::Slots;
@@ -40,6 +41,7 @@ pub struct Keyspace {
     pub(crate) snapshots: Snapshots,
     pub(crate) watches: Arc<Watches>,
     pub(crate) access_rule: RuleCell,
+    pub(crate) field_expiry: FieldExpiry,
     garbage: Mutex<Vec<Value>>,
 }
 
@@ -55,6 +57,7 @@ impl Keyspace {
             snapshots: Snapshots::new(u32::from(databases)),
             watches: Arc::new(Watches::new()),
             access_rule: RuleCell::default(),
+            field_expiry: FieldExpiry::new(),
             garbage: Mutex::default(),
         }
     }

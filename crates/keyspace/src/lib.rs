@@ -13,6 +13,7 @@ mod collections;
 mod counters;
 mod db;
 mod entry;
+mod field_expiry;
 mod hash;
 mod keyspace;
 mod lock;
@@ -26,7 +27,7 @@ mod whole;
 
 pub use access::AccessRule;
 pub use collections::*;
-pub use db::{Db, ExpiryPolicy, Sampled, SetExpiry};
+pub use db::{Db, ExpiredFields, ExpiryPolicy, Sampled, SetExpiry};
 pub use hash::Key;
 pub use keyspace::{DbIndex, DbSet, Keyspace};
 pub use lock::{LockWait, Locked, SlotGuard};

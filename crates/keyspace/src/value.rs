@@ -51,6 +51,8 @@ pub enum Encoding {
     Raw,
     /// A packed small collection.
     ListPack,
+    /// A packed small hash with fields that end.
+    ListPackEx,
     /// A list in several packed nodes.
     QuickList,
     /// A table of members or fields.
@@ -71,6 +73,7 @@ impl Encoding {
             Encoding::EmbStr => "embstr",
             Encoding::Raw => "raw",
             Encoding::ListPack => "listpack",
+            Encoding::ListPackEx => "listpackex",
             Encoding::QuickList => "quicklist",
             Encoding::HashTable => "hashtable",
             Encoding::IntSet => "intset",

@@ -39,6 +39,7 @@ impl Keyspace {
             let tables = self.used_slots(db).collect::<Vec<_>>();
             let tables =
                 tables.into_iter().filter_map(|slot| self.detach(db, slot, held)).collect();
+            self.field_expiry.forget(db);
             self.counters.reset(db);
             let content = self.slots.content(db);
             self.slots.set_content(db, state.new_content());
@@ -120,6 +121,7 @@ impl Keyspace {
             self.slots.set_content(db, state.new_content());
             detached.tables.append(&mut state.hand_over(content, tables));
         }
+        self.field_expiry.take_over(&loaded.field_expiry);
         self.slots.take_over_due(&loaded.slots);
         detached
     }
@@ -142,6 +144,7 @@ impl Keyspace {
                 self.swap_slot(a, b, slot, held);
             }
         }
+        self.field_expiry.swap(a, b);
         self.counters.swap(a, b);
         let (content_a, content_b) = (self.slots.content(a), self.slots.content(b));
         self.slots.set_content(a, content_b);

@@ -8,6 +8,7 @@
 //! data set with something in it that cannot be kept is refused, not trimmed.
 
 mod crc64;
+mod dump;
 mod error;
 mod input;
 mod lzf;
@@ -20,6 +21,7 @@ mod wire;
 mod writer;
 
 pub use crc64::crc64;
+pub use dump::{dump, restore};
 pub use error::RdbError;
 pub use input::ReadLimits;
 pub use reader::{Entry, Event, Reader};

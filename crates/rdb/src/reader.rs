@@ -8,7 +8,9 @@ use slotward_types::UnixMillis;
 use crate::error::RdbError;
 use crate::input::{Input, Length, ReadLimits};
 use crate::values::read_value;
-use crate::wire::{MAGIC, MAGIC_VALKEY, VERSION_READ_MAX, VERSION_WITH_CHECKSUM, kind, op};
+use crate::wire::{
+    MAGIC, MAGIC_VALKEY, VERSION_READ_MAX, VERSION_WITH_CHECKSUM, kind, kind_in, op,
+};
 
 /// What comes next in a stream.
 #[derive(Debug)]
@@ -114,7 +116,8 @@ impl<'l, R: Read> Reader<'l, R> {
                     check_end(input, version)?;
                     return Ok(Event::End);
                 }
-                value_kind => {
+                byte => {
+                    let value_kind = kind_in(version, byte)?;
                     let key = input.string()?;
                     match read_value(input, value_kind, self.limits)? {
                         Some(value) => {
@@ -172,7 +175,6 @@ fn skip_module_aux<R: Read>(input: &mut Input<R>) -> Result<(), RdbError> {
 pub(crate) fn unsupported(value_kind: u8) -> RdbError {
     match value_kind {
         kind::MODULE | kind::MODULE_2 => RdbError::Unsupported("a value of a module's type"),
-        22 | 23 => RdbError::Unsupported("a hash field with an expiry"),
         _ => RdbError::Damaged("the kind of a value"),
     }
 }

@@ -10,6 +10,8 @@ use slotward_keyspace::{
     EncodingLimits, Hash, IntSet, Item, List, Pack, Set, SortedSet, Str, StrBuf, Value, ValueRef,
 };
 
+use slotward_types::UnixMillis;
+
 use crate::error::RdbError;
 use crate::input::Input;
 use crate::output::Output;
@@ -74,9 +76,21 @@ fn write_hash(out: &mut Output, key: &[u8], hash: &Hash) {
         begin(out, kind::HASH_LISTPACK, key);
         return out.string(pack.as_bytes());
     }
-    begin(out, kind::HASH, key);
+    let earliest = hash.next_expiry();
+    match earliest {
+        None => begin(out, kind::HASH, key),
+        Some(earliest) => {
+            begin(out, kind::HASH_EXPIRING, key);
+            out.raw(&earliest.0.to_le_bytes());
+        }
+    }
     out.length(hash.len());
     for (field, value) in hash.iter() {
+        if let Some(earliest) = earliest {
+            // Counted from the earliest, which is 1; 0 stands for none.
+            let at = field.with_bytes(|field| hash.field_expiry(field));
+            out.length(at.map_or(0, |at| (at.0 - earliest.0) as usize + 1));
+        }
         out.item(field);
         out.item(value);
     }
@@ -127,6 +141,9 @@ pub(crate) fn read_value<R: Read>(
         | kind::HASH_ZIPMAP
         | kind::HASH_ZIPLIST
         | kind::HASH_LISTPACK
+        | kind::HASH_VALKEY
+        | kind::HASH_EXPIRING_OLD
+        | kind::HASH_EXPIRING_LISTPACK_OLD
         | kind::HASH_EXPIRING
         | kind::HASH_EXPIRING_LISTPACK => {
             let hash = read_hash(input, value_kind, limits)?;
@@ -211,33 +228,67 @@ fn read_hash<R: Read>(
             let pack = pack(input.string()?)?;
             return Hash::from_pack(pack, limits).map_err(|_| DAMAGED);
         }
-        kind::HASH_EXPIRING => {
-            let _earliest: [u8; 8] = input.array()?;
+        kind::HASH_VALKEY => {
             for _ in 0..input.length()? {
-                forbid_expiry(input.length()?)?;
                 let (field, value) = (input.string()?, input.string()?);
-                if !hash.insert(&field, &value, limits) {
-                    return Err(DAMAGED);
-                }
+                let at = i64::from_le_bytes(input.array()?);
+                add_field(&mut hash, &field, &value, (at != -1).then_some(at), limits)?;
+            }
+        }
+        kind::HASH_EXPIRING | kind::HASH_EXPIRING_OLD => {
+            // Since the final form ends are counted from the earliest, which is 1.
+            let base = match value_kind {
+                kind::HASH_EXPIRING => i64::from_le_bytes(input.array()?).checked_sub(1),
+                _ => Some(0),
+            };
+            let base = base.ok_or(DAMAGED)?;
+            for _ in 0..input.length()? {
+                let at = match input.length()? {
+                    0 => None,
+                    at => Some(
+                        i64::try_from(at)
+                            .ok()
+                            .and_then(|at| at.checked_add(base))
+                            .ok_or(DAMAGED)?,
+                    ),
+                };
+                let (field, value) = (input.string()?, input.string()?);
+                add_field(&mut hash, &field, &value, at, limits)?;
             }
         }
         _ => {
-            let _earliest: [u8; 8] = input.array()?;
+            if value_kind == kind::HASH_EXPIRING_LISTPACK {
+                let _earliest: [u8; 8] = input.array()?;
+            }
             let pack = pack(input.string()?)?;
             let items: Vec<Item<'_>> = pack.iter().collect();
             let (triples, []) = items.as_chunks::<3>() else { return Err(DAMAGED) };
-            for [field, value, expiry] in triples {
-                forbid_expiry(expiry.as_int().ok_or(DAMAGED)?.unsigned_abs())?;
-                fill_hash(&mut hash, &[*field, *value], limits)?;
+            for [field, value, at] in triples {
+                let at = at.as_int().ok_or(DAMAGED)?;
+                let (field, value) = (field.to_vec(), value.to_vec());
+                add_field(&mut hash, &field, &value, (at != 0).then_some(at), limits)?;
             }
         }
     }
     Ok(hash)
 }
 
-/// Fields that end by themselves are not kept here yet; to keep them for ever would be wrong.
-fn forbid_expiry(expiry: u64) -> Result<(), RdbError> {
-    if expiry == 0 { Ok(()) } else { Err(RdbError::Unsupported("a hash field with an expiry")) }
+/// Adds a field that may end. What ends before 1970 is no end that a client could have set.
+fn add_field(
+    hash: &mut Hash,
+    field: &[u8],
+    value: &[u8],
+    at: Option<i64>,
+    limits: &EncodingLimits,
+) -> Result<(), RdbError> {
+    let is_new = hash.insert(field, value, limits);
+    if !is_new || at.is_some_and(|at| at < 0) {
+        return Err(RdbError::Damaged("a hash"));
+    }
+    if at.is_some() {
+        hash.set_field_expiry(field, at.map(UnixMillis));
+    }
+    Ok(())
 }
 
 fn fill_hash(hash: &mut Hash, items: &[Item<'_>], limits: &EncodingLimits) -> Result<(), RdbError> {

@@ -1,5 +1,7 @@
 //! The numbers of the format: operations between entries, and kinds of values.
 
+use crate::error::RdbError;
+
 /// First bytes of every stream, before four digits of version.
 pub(crate) const MAGIC: &[u8; 5] = b"REDIS";
 /// The same in streams of Valkey from 9.0 on, before three digits.
@@ -10,6 +12,18 @@ pub(crate) const VERSION_WRITTEN: u32 = 10;
 pub(crate) const VERSION_WITH_CHECKSUM: u32 = 5;
 /// Newest version that any server writes (Valkey numbers from 80).
 pub(crate) const VERSION_READ_MAX: u32 = 99;
+
+/// Versions from this on are Valkey's.
+pub(crate) const VERSION_VALKEY_MIN: u32 = 80;
+
+/// The kind of value that a byte means in a stream of this version.
+pub(crate) fn kind_in(version: u32, byte: u8) -> Result<u8, RdbError> {
+    match byte {
+        kind::HASH_EXPIRING_OLD if version >= VERSION_VALKEY_MIN => Ok(kind::HASH_VALKEY),
+        kind::HASH_VALKEY => Err(RdbError::Damaged("the kind of a value")),
+        byte => Ok(byte),
+    }
+}
 
 pub(crate) mod op {
     //! What may stand where a kind of value is expected.
@@ -50,8 +64,14 @@ pub(crate) mod kind {
     pub(crate) const STREAM_2: u8 = 19;
     pub(crate) const SET_LISTPACK: u8 = 20;
     pub(crate) const STREAM_3: u8 = 21;
+    /// A hash as release candidates of Redis 7.4 wrote it.
+    pub(crate) const HASH_EXPIRING_OLD: u8 = 22;
+    pub(crate) const HASH_EXPIRING_LISTPACK_OLD: u8 = 23;
     pub(crate) const HASH_EXPIRING: u8 = 24;
     pub(crate) const HASH_EXPIRING_LISTPACK: u8 = 25;
+    /// A hash as Valkey writes it. On the wire it is 22, which means something else in Redis's
+    /// versions; see [`super::kind_in`].
+    pub(crate) const HASH_VALKEY: u8 = 222;
     /// A node of a list that is one large element.
     pub(crate) const NODE_PLAIN: u64 = 1;
     /// A node of a list that is a listpack.

@@ -254,9 +254,9 @@ fn strangers_are_refused_by_name() {
         ("a module's value", b"REDIS0011\x07\x01k", "a module"),
         ("no kind of value", b"REDIS0011\x63\x01k", "the kind of a value"),
         (
-            "a field with an expiry",
-            b"REDIS0012\x18\x01k\0\0\0\0\0\0\0\0\x01\x05\x01f\x01v",
-            "expiry",
+            "a field that ends before 1970",
+            b"REDIS0012\x18\x01k\0\0\0\0\0\0\0\x80\x01\x05\x01f\x01v",
+            "a hash",
         ),
     ] {
         let error = read(bytes, 100).expect_err(why).to_string();

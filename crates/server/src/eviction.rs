@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use slotward_commands::Random;
 use slotward_config::Settings;
 use slotward_keyspace::{AccessRule, Db, DbIndex, ExpiryPolicy, Locked};
+use slotward_resp::OwnedArgs;
 use slotward_types::{Slot, UnixMillis};
 
 use crate::clock;
@@ -118,6 +119,10 @@ pub(crate) fn make_room(worker: &Worker, live: &Live) -> bool {
         return true;
     }
     let Some(policy) = Policy::named(settings.maxmemory_policy) else { return false };
+    if node.expiry_policy() != ExpiryPolicy::Delete {
+        // Nothing may be removed at the moment, and so nothing will be added.
+        return true;
+    }
     let mut pool = worker.evictable.borrow_mut();
     let mut random = worker.random.borrow_mut();
     if pool.order != Some(policy.order) {
@@ -284,7 +289,11 @@ impl Round<'_> {
         }
         let gone = held.remove(&key);
         if gone {
-            self.node.propagate_one(key.slot, candidate.db, &[b"DEL", key.bytes]);
+            if self.node.replication.wants_writes() {
+                let command: OwnedArgs = [b"DEL".as_slice(), key.bytes].into_iter().collect();
+                let effect = [(candidate.db, command.as_args())];
+                self.node.replication.append(Some(key.slot), &effect);
+            }
         }
         gone
     }

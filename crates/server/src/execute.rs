@@ -10,7 +10,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use slotward_commands::{Call, CmdError, CommandId, Effects, Flags, Found, KeyShape};
+use slotward_commands::{
+    Call, CmdError, CommandId, Effects, Flags, Found, KeyShape, take_removals,
+};
 use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Keyspace, Locked};
 use slotward_resp::{Args, OwnedArgs, Reply, Span};
 use slotward_types::{Slot, UnixMillis};
@@ -534,32 +536,33 @@ impl Turn<'_> {
                 first_key: data.key,
             };
             let outcome = (data.run)(&mut call);
-            (outcome, call.db.take_expired(), call.db.lookups())
+            (outcome, take_removals(&mut call.db), call.db.lookups())
         };
         if data.flags.has(Flags::READ) {
             self.worker.stats.hits.add(hits.into());
             self.worker.stats.misses.add(misses.into());
         }
         if self.effects.changes() > 0 || self.effects.rewritten().is_some() || !expired.is_empty() {
-            self.propagate(data.slot, data.argv, &expired);
+            self.propagate(data.slot, data.argv, expired);
         }
         outcome
     }
 
     /// Appends the effects of the command just executed: keys that had run out first, then what the
     /// handler said, or the command as it came.
-    fn propagate(&mut self, slot: Option<Slot>, argv: Args<'_>, expired: &[(DbIndex, Box<[u8]>)]) {
+    fn propagate(
+        &mut self,
+        slot: Option<Slot>,
+        argv: Args<'_>,
+        removed: Vec<(DbIndex, OwnedArgs)>,
+    ) {
         let changes = self.effects.changes();
         self.worker.stats.changes.add(changes);
-        self.worker.stats.expired.add(expired.len() as u64);
+        self.worker.stats.expired.add(removed.len() as u64);
         if !self.node.replication.wants_writes() {
             return;
         }
         let db = self.conn.db;
-        let removed: Vec<(DbIndex, OwnedArgs)> = expired
-            .iter()
-            .map(|(db, key)| (*db, [b"DEL".as_slice(), key].into_iter().collect()))
-            .collect();
         if let Some(kept) = &mut self.conn.propagated {
             // Inside a transaction: kept until its end, then appended in one piece.
             kept.extend(removed);
@@ -654,7 +657,7 @@ impl Turn<'_> {
         argv: Args<'_>,
     ) {
         if outcome.is_ok() && (self.effects.changes() > 0 || self.effects.rewritten().is_some()) {
-            self.propagate(None, argv, &[]);
+            self.propagate(None, argv, Vec::new());
         }
         self.settle(id, start, outcome, argv);
     }
@@ -886,7 +889,7 @@ impl Turn<'_> {
         argv: Args<'_>,
     ) {
         if outcome.is_ok() && (self.effects.changes() > 0 || self.effects.rewritten().is_some()) {
-            self.propagate(None, argv, &[]);
+            self.propagate(None, argv, Vec::new());
         }
         self.settle_quietly(id, start, outcome, argv);
     }

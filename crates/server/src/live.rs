@@ -73,6 +73,7 @@ fn data_settings(settings: &Settings) -> DataSettings {
             stream_node_max_entries: bytes(settings.stream_node_max_entries),
         },
         string_bytes_max: bytes(settings.proto_max_bulk_len),
+        hll_sparse_bytes_max: bytes(settings.hll_sparse_max_bytes),
         // Nobody can subscribe yet, so events would be collected for nothing.
         notify: EventClass::NONE,
         databases: u16::try_from(database_count(settings)).unwrap_or(u16::MAX),

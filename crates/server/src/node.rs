@@ -11,8 +11,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use slotward_cluster::SlotMap;
 use slotward_config::Config;
-use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Keyspace};
-use slotward_types::Slot;
+use slotward_keyspace::{Db, ExpiryPolicy, Keyspace};
 
 use crate::barrier::Barrier;
 use crate::call::CommandTable;
@@ -238,22 +237,14 @@ impl Node {
     /// Tells the replicas of keys that were removed because their time had come. To be called
     /// while the slots are still held.
     pub(crate) fn propagate_expired(&self, db: &mut Db<'_>) -> usize {
-        let expired = db.take_expired();
-        if expired.is_empty() {
-            return 0;
-        }
-        for (index, key) in &expired {
-            self.propagate_one(slotward_types::slot_of(key), *index, &[b"DEL", key]);
-        }
-        expired.len()
-    }
-
-    /// Appends one command of our own making to the log, about keys of one slot.
-    pub(crate) fn propagate_one(&self, slot: Slot, db: DbIndex, words: &[&[u8]]) {
+        let removed = slotward_commands::take_removals(db);
         if self.replication.wants_writes() {
-            let owned: slotward_resp::OwnedArgs = words.iter().copied().collect();
-            self.replication.append(Some(slot), &[(db, owned.as_args())]);
+            for (index, command) in &removed {
+                let slot = slotward_types::slot_of(&command.as_args()[1]);
+                self.replication.append(Some(slot), &[(*index, command.as_args())]);
+            }
         }
+        removed.len()
     }
 
     /// Publishes the settings after a change.

@@ -1,8 +1,12 @@
 //! Hashes: fields with values.
 //!
 //! A small hash is one packed sequence of field, value, field, value; a large one a table of
-//! records that hold both.
+//! records that hold both. Either gets a part of its own for the fields that end by themselves, once
+//! there has been one. A hash does not know the time: who lends it takes the due fields out first.
 
+use slotward_types::UnixMillis;
+
+use super::expiries::Expiries;
 use super::index::Index;
 use super::item::Item;
 use super::pack::{InvalidPack, PACK_BYTES_MAX, Pack, PackIter};
@@ -18,6 +22,15 @@ pub struct Hash {
 enum Body {
     Pack(Pack),
     Table(Box<Index<FieldRecord>>),
+    Expiring(Box<Expiring>),
+}
+
+/// A hash that has had fields with an end.
+#[derive(Clone)]
+struct Expiring {
+    /// In one of the other forms.
+    plain: Hash,
+    expiries: Expiries,
 }
 
 impl Clone for Hash {
@@ -31,6 +44,7 @@ impl Clone for Hash {
                 }
                 Body::Table(copy)
             }
+            Body::Expiring(expiring) => Body::Expiring(expiring.clone()),
         };
         Hash { body }
     }
@@ -71,11 +85,18 @@ impl Hash {
         Ok(hash)
     }
 
-    /// The packed sequence, while the hash is small.
+    /// The packed sequence, while the hash is small and no field ends.
     pub fn as_pack(&self) -> Option<&Pack> {
         match &self.body {
             Body::Pack(pack) => Some(pack),
             Body::Table(_) => None,
+            Body::Expiring(expiring) => {
+                if expiring.expiries.len() == 0 {
+                    expiring.plain.as_pack()
+                } else {
+                    None
+                }
+            }
         }
     }
 
@@ -84,6 +105,7 @@ impl Hash {
         match &self.body {
             Body::Pack(pack) => pack.len() / 2,
             Body::Table(table) => table.len(),
+            Body::Expiring(expiring) => expiring.plain.len(),
         }
     }
 
@@ -92,14 +114,19 @@ impl Hash {
         match &self.body {
             Body::Pack(pack) => pack.is_empty(),
             Body::Table(table) => table.len() == 0,
+            Body::Expiring(expiring) => expiring.plain.is_empty(),
         }
     }
 
-    /// `listpack` or `hashtable`.
+    /// `listpack`, `listpackex` or `hashtable`.
     pub fn encoding(&self) -> Encoding {
-        match self.body {
+        match &self.body {
             Body::Pack(_) => Encoding::ListPack,
             Body::Table(_) => Encoding::HashTable,
+            Body::Expiring(expiring) => match expiring.plain.encoding() {
+                Encoding::ListPack => Encoding::ListPackEx,
+                large => large,
+            },
         }
     }
 
@@ -108,6 +135,9 @@ impl Hash {
         match &self.body {
             Body::Pack(pack) => pack.allocated(),
             Body::Table(table) => table.heap_bytes(),
+            Body::Expiring(expiring) => {
+                size_of::<Expiring>() + expiring.plain.heap_bytes() + expiring.expiries.heap_bytes()
+            }
         }
     }
 
@@ -116,6 +146,7 @@ impl Hash {
         match &self.body {
             Body::Pack(_) => 1,
             Body::Table(table) => table.len(),
+            Body::Expiring(expiring) => expiring.plain.free_effort() + 2 * expiring.expiries.len(),
         }
     }
 
@@ -130,6 +161,7 @@ impl Hash {
             Body::Table(table) => {
                 table.get(table.hash(field), field).map(|found| Item::Bytes(found.value))
             }
+            Body::Expiring(expiring) => expiring.plain.get(field),
         }
     }
 
@@ -138,12 +170,25 @@ impl Hash {
         match &self.body {
             Body::Pack(pack) => pack.find(field, 2).is_some(),
             Body::Table(table) => table.get(table.hash(field), field).is_some(),
+            Body::Expiring(expiring) => expiring.plain.contains(field),
         }
     }
 
-    /// Sets a field's value; true if the field is new.
+    /// Sets a field's value; true if the field is new. It does not end any more.
     #[inline]
     pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
+        if let Body::Expiring(expiring) = &mut self.body {
+            expiring.expiries.remove(field);
+        }
+        self.set_value(field, value, limits)
+    }
+
+    /// Sets a field's value and leaves alone when it ends; true if the field is new.
+    #[inline]
+    pub fn set_value(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
+        if let Body::Expiring(expiring) = &mut self.body {
+            return expiring.plain.set_value(field, value, limits);
+        }
         if let Body::Pack(pack) = &mut self.body {
             let longest = field.len().max(value.len());
             if longest <= limits.hash_max_listpack_value {
@@ -164,7 +209,7 @@ impl Hash {
         }
         match &mut self.body {
             Body::Table(table) => set_in_table(table, field, value),
-            Body::Pack(_) => unreachable!("the hash was made a table"),
+            Body::Pack(_) | Body::Expiring(_) => unreachable!("the hash was made a table"),
         }
     }
 
@@ -177,14 +222,94 @@ impl Hash {
                 true
             }
             Body::Table(table) => table.remove(table.hash(field), field).is_some(),
+            Body::Expiring(expiring) => {
+                expiring.expiries.remove(field);
+                expiring.plain.remove(field)
+            }
         }
+    }
+
+    // --- fields that end
+
+    fn expiries(&self) -> Option<&Expiries> {
+        match &self.body {
+            Body::Expiring(expiring) => Some(&expiring.expiries),
+            Body::Pack(_) | Body::Table(_) => None,
+        }
+    }
+
+    /// When the field ends, if it does.
+    pub fn field_expiry(&self, field: &[u8]) -> Option<UnixMillis> {
+        self.expiries()?.get(field)
+    }
+
+    /// Sets when a field ends, or that it does not. Does nothing if there is no such field.
+    pub fn set_field_expiry(&mut self, field: &[u8], at: Option<UnixMillis>) {
+        if !self.contains(field) {
+            return;
+        }
+        match (&mut self.body, at) {
+            (Body::Expiring(expiring), Some(at)) => expiring.expiries.set(field, at),
+            (Body::Expiring(expiring), None) => _ = expiring.expiries.remove(field),
+            (_, None) => {}
+            (_, Some(at)) => {
+                let mut expiries = Expiries::default();
+                expiries.set(field, at);
+                let plain = std::mem::take(self);
+                self.body = Body::Expiring(Box::new(Expiring { plain, expiries }));
+            }
+        }
+    }
+
+    /// The earliest end of a field.
+    #[inline]
+    pub fn next_expiry(&self) -> Option<UnixMillis> {
+        self.expiries()?.first()
+    }
+
+    /// How many fields have an end.
+    pub fn expiring_len(&self) -> usize {
+        self.expiries().map_or(0, Expiries::len)
+    }
+
+    /// Fields that have an end, with it, in the order of their names.
+    pub fn field_expiries(&self) -> impl Iterator<Item = (&[u8], UnixMillis)> {
+        self.expiries().into_iter().flat_map(Expiries::iter)
+    }
+
+    /// Whether there are fields whose time has come: by Redis's rule those that end before `now`.
+    #[inline]
+    pub fn has_due(&self, now: UnixMillis) -> bool {
+        self.next_expiry().is_some_and(|at| now > at)
+    }
+
+    /// Whether that is true of all fields, so that nothing is left to show.
+    pub fn is_all_due(&self, now: UnixMillis) -> bool {
+        self.expiries().is_some_and(|expiries| {
+            expiries.len() == self.len() && expiries.last().is_some_and(|at| now > at)
+        })
+    }
+
+    /// Removes the fields whose time has come and returns them, earliest first.
+    pub fn take_due(&mut self, now: UnixMillis) -> Vec<Box<[u8]>> {
+        let due = self.expiries().into_iter().flat_map(|expiries| expiries.due(now));
+        let due: Vec<Box<[u8]>> = due.map(Box::from).collect();
+        for field in &due {
+            self.remove(field);
+        }
+        due
     }
 
     /// All fields with their values.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        let (pack, table) = match &self.body {
+        let plain = match &self.body {
+            Body::Expiring(expiring) => &expiring.plain,
+            Body::Pack(_) | Body::Table(_) => self,
+        };
+        let (pack, table) = match &plain.body {
             Body::Pack(pack) => (Some(Pairs(pack.iter())), None),
             Body::Table(table) => (None, Some(table.iter())),
+            Body::Expiring(_) => unreachable!("the plain part is no expiring hash"),
         };
         let records = table.into_iter().flatten();
         pack.into_iter().flatten().chain(records.map(items_of))
@@ -198,6 +323,7 @@ impl Hash {
                 Pairs(pack.iter()).for_each(|(field, value)| visit(field, value));
                 0
             }
+            Body::Expiring(expiring) => expiring.plain.scan(cursor, visit),
             Body::Table(table) => table
                 .scan(cursor, |found| visit(Item::Bytes(found.field), Item::Bytes(found.value))),
         }
@@ -213,6 +339,7 @@ impl Hash {
                 Some((field, pack.read(next).0))
             }
             Body::Table(table) => table.random(random).map(items_of),
+            Body::Expiring(expiring) => expiring.plain.random(random),
         }
     }
 
@@ -299,6 +426,37 @@ mod tests {
         assert!(hash.insert(b"d", b"1", &limits));
         assert_eq!(hash.encoding(), Encoding::HashTable, "beyond it");
         assert_eq!(hash.get(b"c"), Some(Item::Bytes(b"2")));
+    }
+
+    #[test]
+    fn fields_end() {
+        let limits = EncodingLimits { hash_max_listpack_entries: 3, ..EncodingLimits::default() };
+        let mut hash = Hash::new();
+        for field in ["a", "b", "c"] {
+            hash.insert(field.as_bytes(), b"1", &limits);
+        }
+        hash.set_field_expiry(b"absent", Some(UnixMillis(5)));
+        assert_eq!((hash.encoding(), hash.next_expiry()), (Encoding::ListPack, None));
+        hash.set_field_expiry(b"a", Some(UnixMillis(50)));
+        hash.set_field_expiry(b"b", Some(UnixMillis(20)));
+        assert_eq!(hash.encoding(), Encoding::ListPackEx);
+        assert_eq!(hash.next_expiry(), Some(UnixMillis(20)));
+        assert!(hash.as_pack().is_none(), "the packed form alone would not be all of it");
+        hash.set_value(b"b", b"2", &limits);
+        assert_eq!(hash.field_expiry(b"b"), Some(UnixMillis(20)), "a new value may keep the end");
+        hash.insert(b"b", b"3", &limits);
+        assert_eq!(hash.field_expiry(b"b"), None, "or clear it");
+        hash.insert(b"d", b"1", &limits);
+        assert_eq!(hash.encoding(), Encoding::HashTable);
+        hash.set_field_expiry(b"d", Some(UnixMillis(50)));
+        assert_eq!(hash.clone().field_expiries().count(), 2);
+        assert!(!hash.has_due(UnixMillis(50)), "in its last millisecond a field is there");
+        assert!(hash.has_due(UnixMillis(51)) && !hash.is_all_due(UnixMillis(51)));
+        assert_eq!(hash.take_due(UnixMillis(51)), [Box::from(&b"a"[..]), Box::from(&b"d"[..])]);
+        assert_eq!((hash.len(), hash.next_expiry()), (2, None));
+        hash.set_field_expiry(b"b", Some(UnixMillis(60)));
+        hash.set_field_expiry(b"c", Some(UnixMillis(70)));
+        assert!(!hash.is_all_due(UnixMillis(70)) && hash.is_all_due(UnixMillis(71)));
     }
 
     proptest! {

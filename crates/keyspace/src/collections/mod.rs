@@ -10,6 +10,7 @@
 mod blob;
 mod chunk;
 mod codec;
+mod expiries;
 mod hash;
 mod index;
 mod intset;

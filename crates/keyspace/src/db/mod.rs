@@ -14,6 +14,7 @@ pub use sample::Sampled;
 use slotward_types::{Slot, UnixMillis};
 
 use crate::access::AccessClock;
+use crate::collections::Hash;
 use crate::entry::{Entry, EntryView};
 use crate::hash::Key;
 use crate::keyspace::{DbIndex, Keyspace};
@@ -43,6 +44,19 @@ pub enum SetExpiry {
     At(UnixMillis),
 }
 
+/// Fields that were removed from a hash because their time had come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredFields {
+    /// The database.
+    pub db: DbIndex,
+    /// The key of the hash.
+    pub key: Box<[u8]>,
+    /// The fields, earliest first.
+    pub fields: Vec<Box<[u8]>>,
+    /// Whether none was left, so that the key is gone too.
+    pub emptied: bool,
+}
+
 /// A collection that was lent to be changed: what is to be put right when that is over.
 struct Lent {
     slot: Slot,
@@ -50,6 +64,8 @@ struct Lent {
     /// The entry, which stays where it is until the loan is settled.
     raw: u64,
     memory_before: usize,
+    /// The earliest end of a field, if it is a hash that has one.
+    expiry_before: Option<UnixMillis>,
     /// The caller said that it changed nothing.
     unchanged: bool,
 }
@@ -67,6 +83,9 @@ pub struct Db<'a> {
     limits: &'a EncodingLimits,
     lent: Option<Lent>,
     expired: Vec<(DbIndex, Box<[u8]>)>,
+    expired_fields: Vec<ExpiredFields>,
+    /// A hash without the fields that a replica hides, while it is lent.
+    shown: Option<Box<Hash>>,
     hits: u32,
     misses: u32,
 }
@@ -98,6 +117,8 @@ impl<'a> Db<'a> {
             limits,
             lent: None,
             expired: Vec::new(),
+            expired_fields: Vec::new(),
+            shown: None,
             hits: 0,
             misses: 0,
         }
@@ -154,6 +175,12 @@ impl<'a> Db<'a> {
         std::mem::take(&mut self.expired)
     }
 
+    /// The fields that were removed because their time had come, as with [`Db::take_expired`].
+    #[inline]
+    pub fn take_expired_fields(&mut self) -> Vec<ExpiredFields> {
+        std::mem::take(&mut self.expired_fields)
+    }
+
     /// How many times the reading accessors found a key, and did not.
     #[inline]
     pub fn lookups(&self) -> (u32, u32) {
@@ -203,6 +230,8 @@ impl<'a> Db<'a> {
         // held for as long as this view.
         let view: EntryView<'_> = unsafe { <Entry as Thin>::view(lent.raw) };
         self.count_bytes(lent.db, lent.memory_before, view.memory());
+        let expiry = view.field_expiry();
+        self.field_expiry_moved(lent.slot, lent.db, view.key(), lent.expiry_before, expiry);
         if !lent.unchanged {
             self.keyspace.watches.changed(lent.slot, lent.db, view.key());
         }

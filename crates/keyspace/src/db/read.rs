@@ -25,7 +25,46 @@ impl Db<'_> {
         if view.is_due(self.now) && !self.meet_expired(key) {
             return None;
         }
-        Some(place.raw())
+        let raw = place.raw();
+        match view.hash() {
+            Some(hash) if hash.has_due(self.now) => self.meet_due_fields(key, raw),
+            _ => Some(raw),
+        }
+    }
+
+    /// A hash with fields whose time has come was met. What is left of it, if anything.
+    #[cold]
+    fn meet_due_fields(&mut self, key: &Key<'_>, raw: u64) -> Option<u64> {
+        match self.policy {
+            ExpiryPolicy::Delete => {
+                self.expire_fields(self.index, key);
+                self.table_mut(self.index, key.slot).place(key.hash, key.bytes).map(|p| p.raw())
+            }
+            ExpiryPolicy::Hide => {
+                // SAFETY: the entry is live; the view is not kept.
+                let hash = unsafe { <Entry as Thin>::view(raw) }.hash();
+                let is_over = hash.is_some_and(|hash| hash.is_all_due(self.now));
+                (!is_over).then_some(raw)
+            }
+            ExpiryPolicy::Ignore => Some(raw),
+        }
+    }
+
+    /// Where due fields are hidden: prepares the hash at the key without them. True if it is that
+    /// one which is to be lent.
+    fn hides_fields(&mut self, key: &Key<'_>) -> bool {
+        if self.policy != ExpiryPolicy::Hide || self.live(key).is_none() {
+            return false;
+        }
+        let hash = self.stored(key).and_then(EntryView::hash);
+        let due = hash.filter(|hash| hash.has_due(self.now));
+        let shown = due.map(|hash| {
+            let mut shown = hash.clone();
+            shown.take_due(self.now);
+            Box::new(shown)
+        });
+        self.shown = shown;
+        self.shown.is_some()
     }
 
     /// An expired key was met. True if it counts as present.
@@ -76,7 +115,21 @@ impl Db<'_> {
 
     /// The value of the key, whatever its type.
     pub fn value(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        if self.hides_fields(key) {
+            self.used(key)?;
+            return self.shown.as_deref().map(ValueRef::Hash);
+        }
         self.used(key).map(EntryView::value)
+    }
+
+    /// The value of the key, whatever its type. Does not count as a use of it.
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        let hides_fields = self.hides_fields(key);
+        self.looked_up(key)?;
+        if hides_fields {
+            return self.shown.as_deref().map(ValueRef::Hash);
+        }
+        self.stored(key).map(EntryView::value)
     }
 
     /// The values of several keys at once, which may repeat.
@@ -125,6 +178,10 @@ impl Db<'_> {
     /// # Errors
     /// When the key holds another type.
     pub fn hash(&mut self, key: &Key<'_>) -> Result<Option<&Hash>, WrongType> {
+        if self.hides_fields(key) {
+            self.used(key);
+            return Ok(self.shown.as_deref());
+        }
         self.collection(key)
     }
 

@@ -3,6 +3,7 @@
 use slotward_types::Slot;
 
 use super::{Db, ExpiryPolicy};
+use crate::collections::Hash;
 use crate::entry::{Entry, EntryView, VOLATILE};
 use crate::keyspace::DbIndex;
 use crate::slots::ExpiryPass;
@@ -16,7 +17,9 @@ impl Db<'_> {
     }
 
     fn shows(&self, entry: EntryView<'_>) -> bool {
-        self.policy == ExpiryPolicy::Ignore || !entry.is_due(self.now)
+        let is_over = |hash: &Hash| hash.is_all_due(self.now);
+        self.policy == ExpiryPolicy::Ignore
+            || !entry.is_due(self.now) && !entry.hash().is_some_and(is_over)
     }
 
     /// Visits the entries of the home group that the cursor names (0 to begin) and returns the next
@@ -56,6 +59,11 @@ impl Db<'_> {
         if self.policy != ExpiryPolicy::Delete {
             return 0;
         }
+        // Those whose time comes later are noted again by what is left of the hash.
+        let hashes = self.keyspace.field_expiry.take_due(slot, self.now, budget.max(1));
+        for (db, key) in &hashes {
+            self.expire_fields(*db, &self.keyspace.key(key));
+        }
         // SAFETY (twice): the slot is held; nothing else uses the pass meanwhile.
         let mut pass = unsafe { *self.keyspace.slots.pass(slot) };
         if !pass.active {
@@ -68,9 +76,11 @@ impl Db<'_> {
         }
         unsafe { *self.keyspace.slots.pass(slot) = pass };
         if !pass.active {
-            self.keyspace.slots.set_due(slot, pass.earliest);
+            let fields = self.keyspace.field_expiry.first(slot).map_or(0, |at| at.0.max(1) as u64);
+            let earliest = [pass.earliest, fields].into_iter().filter(|at| *at != 0).min();
+            self.keyspace.slots.set_due(slot, earliest.unwrap_or(0));
         }
-        self.expired.len() - removed_before
+        self.expired.len() - removed_before + hashes.len()
     }
 
     /// Removes the due keys of the pass's next home. Returns what that costs of the budget.

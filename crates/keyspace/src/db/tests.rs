@@ -486,3 +486,85 @@ proptest! {
         prop_assert_eq!(world.keyspace.volatile_keys(DbIndex(0)), 0);
     }
 }
+
+fn with_fields(world: &World, key: &str, ends: &[(&str, Option<i64>)]) {
+    world.with(key, |db, key| {
+        let limits = db.limits();
+        let hash = db.hash_or_new(key).unwrap();
+        for (field, at) in ends {
+            hash.insert(field.as_bytes(), b"v", limits);
+            hash.set_field_expiry(field.as_bytes(), at.map(UnixMillis));
+        }
+    });
+}
+
+fn fields(world: &World, key: &str) -> Option<usize> {
+    world.with(key, |db, key| db.hash(key).unwrap().map(Hash::len))
+}
+
+#[test]
+fn fields_whose_time_came_are_never_seen() {
+    let mut world = World::new();
+    let now = world.now.0;
+    with_fields(&world, "h", &[("a", Some(now)), ("b", Some(now + 10)), ("c", None)]);
+    assert_eq!(fields(&world, "h"), Some(3), "in its last millisecond a field is there");
+    world.now.0 += 1;
+    world.policy = ExpiryPolicy::Hide;
+    assert_eq!(fields(&world, "h"), Some(2), "hidden");
+    world.policy = ExpiryPolicy::Ignore;
+    assert_eq!(fields(&world, "h"), Some(3), "but still there");
+    world.policy = ExpiryPolicy::Delete;
+    let expired = world.with("h", |db, key| {
+        assert_eq!(db.hash(key).unwrap().unwrap().len(), 2);
+        db.take_expired_fields()
+    });
+    assert_eq!(expired.len(), 1);
+    assert_eq!((&*expired[0].fields[0], expired[0].emptied), (&b"a"[..], false));
+}
+
+#[test]
+fn a_hash_of_which_all_fields_ended_is_gone() {
+    let mut world = World::new();
+    let now = world.now.0;
+    with_fields(&world, "h", &[("a", Some(now)), ("b", Some(now + 1))]);
+    world.now.0 += 2;
+    for (policy, there) in
+        [(ExpiryPolicy::Ignore, true), (ExpiryPolicy::Hide, false), (ExpiryPolicy::Delete, false)]
+    {
+        world.policy = policy;
+        assert_eq!(world.with("h", |db, key| db.exists(key)), there, "{policy:?}");
+        assert_eq!(fields(&world, "h").is_some(), there, "{policy:?}");
+    }
+    assert_eq!(world.keyspace.dbsize(DbIndex(0)), 0);
+    assert_eq!(world.memory(), World::new().memory());
+}
+
+#[test]
+fn ended_fields_are_looked_for() {
+    let mut world = World::new();
+    let now = world.now.0;
+    with_fields(&world, "{t}1", &[("a", Some(now + 5)), ("b", Some(now + 500)), ("c", None)]);
+    with_fields(&world, "{t}2", &[("a", Some(now + 7))]);
+    with_fields(&world, "{t}3", &[("a", Some(now + 9))]);
+    // What becomes of them since must be known too.
+    world.with("{t}3", |db, key| db.hash_mut(key).unwrap().unwrap().set_field_expiry(b"a", None));
+    let slot = world.keyspace.key(b"{t}1").slot;
+    let expire = |world: &World| {
+        world.with("{t}1", |db, _| {
+            db.expire_due(slot, 100);
+            let expired = db.take_expired_fields();
+            expired.iter().map(|expired| expired.fields.len()).sum::<usize>()
+        })
+    };
+    assert_eq!(expire(&world), 0);
+    assert!(!world.keyspace.slots.is_due(slot, world.now.0));
+    world.now.0 += 20;
+    assert!(world.keyspace.slots.is_due(slot, world.now.0));
+    assert_eq!(expire(&world), 2);
+    assert_eq!(world.keyspace.dbsize(DbIndex(0)), 2, "the hash that has become empty is gone");
+    assert!(!world.keyspace.slots.is_due(slot, world.now.0));
+    world.now.0 += 1000;
+    assert!(world.keyspace.slots.is_due(slot, world.now.0), "the next one was noted");
+    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+    assert_eq!(expire(&world), 1, "wherever it is by now");
+}

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use slotward_types::{Slot, UnixMillis};
 
-use super::{Db, ExpiryPolicy, Lent, SetExpiry};
+use super::{Db, ExpiredFields, ExpiryPolicy, Lent, SetExpiry};
 use crate::collections::{Hash, List, Set, SortedSet, Stream};
 use crate::counters::Counted;
 use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
@@ -95,8 +95,10 @@ impl<'a> Db<'a> {
     /// Notes how long the key has been idle, or how often it was used: of these what the rule in
     /// force keeps. For values that come from elsewhere.
     pub fn restore_access(&mut self, key: &Key<'_>, idle_seconds: Option<u32>, count: Option<u8>) {
-        if let Some(place) = self.live(key).and_then(|_| self.place_to_change(key)) {
-            Entry::touch(place.view(), self.clock.restored(idle_seconds, count));
+        if let Some(raw) = self.live(key) {
+            // SAFETY: the entry is live; the view is not kept.
+            let view = unsafe { <Entry as Thin>::view(raw) };
+            Entry::touch(view, self.clock.restored(idle_seconds, count));
         }
     }
 
@@ -221,6 +223,11 @@ impl<'a> Db<'a> {
     /// Lends the collection at the key for a change.
     fn lend<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&mut C>, WrongType> {
         let Some(raw) = self.live(key) else { return Ok(None) };
+        self.lend_raw(key, raw).map(Some)
+    }
+
+    /// The same for an entry that has been found.
+    fn lend_raw<C: Collection>(&mut self, key: &Key<'_>, raw: u64) -> Result<&mut C, WrongType> {
         // SAFETY: the entry is live, and lent no longer than `&mut self`: nothing else gets at it
         // meanwhile.
         let mut collection: NonNull<C> = unsafe { collection_at(raw) }.ok_or(WrongType)?;
@@ -231,10 +238,11 @@ impl<'a> Db<'a> {
             db: self.index,
             raw,
             memory_before: place.view().memory(),
+            expiry_before: place.view().field_expiry(),
             unchanged: false,
         });
         // SAFETY: as above; all other references to the entry have ended.
-        Ok(Some(unsafe { collection.as_mut() }))
+        Ok(unsafe { collection.as_mut() })
     }
 
     fn lend_or_new<C: Collection>(&mut self, key: &Key<'_>) -> Result<&mut C, WrongType> {
@@ -287,7 +295,7 @@ impl<'a> Db<'a> {
         expiry: SetExpiry,
     ) {
         let old = place.view();
-        let (before, was) = (old.memory(), old.expires_at());
+        let (before, was, fields_were) = (old.memory(), old.expires_at(), old.field_expiry());
         let at = match expiry {
             SetExpiry::Clear => None,
             SetExpiry::Keep => was,
@@ -303,6 +311,8 @@ impl<'a> Db<'a> {
         if was.is_some() || at.is_some() {
             self.expiry_changed(key.slot, was, at);
         }
+        let fields_are = place.view().field_expiry();
+        self.field_expiry_moved(key.slot, self.index, key.bytes, fields_were, fields_are);
         self.changed(key, before, place.view());
     }
 
@@ -324,7 +334,7 @@ impl<'a> Db<'a> {
         }
         let newborn = table.homes() == 0;
         let entry = Entry::new(key.bytes, payload, at, self.clock.fresh());
-        let bytes = entry.view().memory();
+        let (bytes, field_expiry) = (entry.view().memory(), entry.view().field_expiry());
         table.insert_unbalanced(key.hash, entry);
         if newborn {
             table.set_stamp(0, self.keyspace.snapshots.newest());
@@ -336,6 +346,7 @@ impl<'a> Db<'a> {
         if at.is_some() {
             self.expiry_changed(key.slot, None, at);
         }
+        self.field_expiry_moved(key.slot, index, key.bytes, None, field_expiry);
         self.keyspace.watches.changed(key.slot, index, key.bytes);
     }
 
@@ -352,6 +363,7 @@ impl<'a> Db<'a> {
         if entry.view().expires_at().is_some() {
             self.keyspace.counters.add(db, Counted::Volatile, -1);
         }
+        self.field_expiry_moved(key.slot, db, key.bytes, entry.view().field_expiry(), None);
         self.count_bytes(db, groups_before + entry.view().memory(), table.heap_bytes());
         self.keyspace.watches.changed(key.slot, db, key.bytes);
         Some(entry)
@@ -381,6 +393,49 @@ impl<'a> Db<'a> {
         if let Some(entry) = self.take_entry(db, key) {
             self.discard(entry);
             self.expired.push((db, key.bytes.into()));
+        }
+    }
+
+    /// Removes the fields of a hash whose time has come and notes them. Does nothing if there are
+    /// none, or no hash.
+    pub(super) fn expire_fields(&mut self, db: DbIndex, key: &Key<'_>) {
+        self.settle();
+        let selected = std::mem::replace(&mut self.index, db);
+        let now = self.now;
+        let raw = self.table_mut(db, key.slot).place(key.hash, key.bytes).map(|place| place.raw());
+        if let Some(Ok(hash)) = raw.map(|raw| self.lend_raw::<Hash>(key, raw)) {
+            let (fields, emptied) = (hash.take_due(now), hash.is_empty());
+            if fields.is_empty() {
+                self.unchanged();
+            }
+            self.settle();
+            if emptied {
+                drop(self.take_entry(db, key));
+            }
+            if !fields.is_empty() {
+                let key = key.bytes.into();
+                self.expired_fields.push(ExpiredFields { db, key, fields, emptied });
+            }
+        }
+        self.index = selected;
+    }
+
+    /// Notes when the first field of a hash ends, which has changed perhaps.
+    #[inline]
+    pub(super) fn field_expiry_moved(
+        &self,
+        slot: Slot,
+        db: DbIndex,
+        key: &[u8],
+        was: Option<UnixMillis>,
+        is: Option<UnixMillis>,
+    ) {
+        if was == is {
+            return;
+        }
+        self.keyspace.field_expiry.moved(slot, db, key, was, is);
+        if let Some(at) = is {
+            self.keyspace.slots.note_expiry(slot, at.0);
         }
     }
 

@@ -1,10 +1,12 @@
 //! `DEBUG`: looking inside, for tests and for those who search a fault.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use slotward_commands::{Arg, CmdError, Command, Digest, Group, digest_slot, digest_value};
-use slotward_keyspace::DbIndex;
+use slotward_keyspace::{Db, DbIndex};
+use slotward_rdb::{RdbError, ReadLimits};
 use slotward_resp::Protocol;
 use slotward_types::Slot;
 
@@ -42,6 +44,7 @@ fn debug<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
                 Ok(())
             }
             ("protocol", 3) => protocol(call),
+            ("reload", _) => reload(call).await,
             ("help", 2) => {
                 super::help(
                     call,
@@ -52,6 +55,7 @@ fn debug<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
                         "DIGEST",
                         "DIGEST-VALUE <key> [<key> ...]",
                         "SET-ACTIVE-EXPIRE 0|1",
+                        "RELOAD",
                         "PROTOCOL string|integer|double|null|array|set|map|attrib|push|verbatim|\
                          true|false|bignum",
                     ],
@@ -127,6 +131,51 @@ async fn digest_values(call: &mut NodeCall<'_>) -> Outcome {
             })
             .await;
         call.reply.simple(&digest.to_string());
+    }
+    Ok(())
+}
+
+/// Writes every entry in the form of a dump and reads it back, a slot at a time. There is no file
+/// between, so the options about files mean nothing.
+async fn reload(call: &mut NodeCall<'_>) -> Outcome {
+    for index in 2..call.argv.len() {
+        let word = call.text(index).to_ascii_uppercase();
+        if !["MERGE", "NOFLUSH", "NOSAVE"].contains(&word.as_str()) {
+            return Err(CmdError::text(
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+            ));
+        }
+    }
+    for db in (0..call.node.keyspace.databases()).map(DbIndex) {
+        let mut next = Some(Slot::ZERO);
+        while let Some(slot) = next.and_then(|from| call.node.keyspace.next_used_slot(db, from)) {
+            let reloaded = call.in_slot(slot, db, |view, _| reload_slot(view, slot)).await;
+            if let Err(error) = reloaded {
+                let text = format!("ERR Error trying to load the RDB dump: {error}");
+                return Err(CmdError::Other(text.into()));
+            }
+            next = Slot::new(u64::from(slot.get()) + 1).ok();
+        }
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn reload_slot(view: &mut Db<'_>, slot: Slot) -> Result<(), RdbError> {
+    let (mut dumps, mut cursor) = (BTreeMap::new(), 0);
+    loop {
+        cursor = view.scan_slot(slot, cursor, &mut |entry| {
+            let payload = slotward_rdb::dump(&entry.value, true);
+            dumps.insert(entry.key.to_vec(), (payload, entry.expires_at));
+        });
+        if cursor == 0 {
+            break;
+        }
+    }
+    let limits = view.limits();
+    for (key, (payload, expires_at)) in dumps {
+        let value = slotward_rdb::restore(&payload, limits, ReadLimits::default())?;
+        view.insert(&view.key(&key), value, expires_at);
     }
     Ok(())
 }

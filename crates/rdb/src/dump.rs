@@ -1,0 +1,163 @@
+//! One value as `DUMP` gives it and `RESTORE` takes it.
+//!
+//! ```text
+//! kind (1)  the value in the form of a stream  version (2, little endian)  CRC-64 of all before (8)
+//! ```
+
+use slotward_keyspace::{EncodingLimits, Value, ValueRef};
+
+use crate::crc64::crc64;
+use crate::error::RdbError;
+use crate::input::{Input, ReadLimits};
+use crate::output::Output;
+use crate::values::{read_value, write_value};
+use crate::wire::{VERSION_READ_MAX, VERSION_WRITTEN, kind_in};
+
+const VERSION_BYTES: usize = 2;
+const CHECKSUM_BYTES: usize = 8;
+
+/// The payload that stands for a value. `compress` makes long strings smaller.
+pub fn dump(value: &ValueRef<'_>, compress: bool) -> Vec<u8> {
+    let mut out = Output::new(compress);
+    // In a stream the key stands behind the kind; without one there is only its length, a byte.
+    write_value(&mut out, b"", value);
+    let mut bytes = out.bytes;
+    bytes.remove(1);
+    bytes.extend_from_slice(&(VERSION_WRITTEN as u16).to_le_bytes());
+    let checksum = crc64(0, &bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// The value that a payload stands for.
+///
+/// # Errors
+/// [`RdbError::BadVersion`] or [`RdbError::BadChecksum`] when the payload's end is not what it should
+/// be, which tells a payload from elsewhere; any other when the value itself is damaged or cannot be
+/// kept.
+pub fn restore(
+    payload: &[u8],
+    limits: &EncodingLimits,
+    read_limits: ReadLimits,
+) -> Result<Value, RdbError> {
+    let (summed, checksum) =
+        payload.split_last_chunk::<CHECKSUM_BYTES>().ok_or(RdbError::BadChecksum)?;
+    let (body, version) =
+        summed.split_last_chunk::<VERSION_BYTES>().ok_or(RdbError::BadChecksum)?;
+    let version = u32::from(u16::from_le_bytes(*version));
+    if version > VERSION_READ_MAX {
+        return Err(RdbError::BadVersion(version));
+    }
+    if crc64(0, summed) != u64::from_le_bytes(*checksum) {
+        return Err(RdbError::BadChecksum);
+    }
+    let mut input = Input::new(body, read_limits);
+    let value_kind = kind_in(version, input.byte()?)?;
+    let value = read_value(&mut input, value_kind, limits)?;
+    let (rest, unread) = input.into_rest();
+    if !rest.is_empty() || !unread.is_empty() {
+        return Err(RdbError::Damaged("there is more than a value"));
+    }
+    value.ok_or(RdbError::Damaged("a collection without elements"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use slotward_keyspace::{Hash, Str, StrBuf};
+
+    fn read(payload: &[u8]) -> Result<Value, RdbError> {
+        restore(payload, &EncodingLimits::default(), ReadLimits::default())
+    }
+
+    /// Gives a body the end that makes it a payload.
+    fn sealed(body: &[u8]) -> Vec<u8> {
+        let mut payload = [body, &[10, 0]].concat();
+        let checksum = crc64(0, &payload);
+        payload.extend_from_slice(&checksum.to_le_bytes());
+        payload
+    }
+
+    #[test]
+    fn a_payload_as_redis_7_0_gives_it() {
+        let payload = b"\x00\xc0\x0a\x0a\x00n\x9fWE\x0e\xaec\xbb";
+        assert!(matches!(read(payload), Ok(Value::String(StrBuf::Int(10)))));
+        assert_eq!(dump(&ValueRef::String(Str::Int(10)), true), payload);
+    }
+
+    #[test]
+    fn hashes_with_fields_that_end() {
+        for (why, payload) in [
+            ("packed, Redis 8.2", &b"\x19~JF\xfe\xa1\x01\x00\x00\x16\x16\x00\x00\x00\x03\x00\x81a\x02\x01\x01\xf4~JF\xfe\xa1\x01\x00\x00\t\xff\x0c\x00\x8c\xc9\x1dY\xddP\r\xce"[..]),
+            ("a table, Redis 8.2", b"\x18\xa4JF\xfe\xa1\x01\x00\x00\x02\x01\x01a\xc0\x01\x00\x01b\xc0\x02\x0c\x00oVO8g\nP\xc3"),
+            ("Valkey 9.1", b"\x16\x01\x01a\xc0\x01bJF\xfe\xa1\x01\x00\x00P\x00 j\x8c\xd0\x93\xcb#\xe9"),
+        ] {
+            for payload in [payload.to_vec(), dump(&read(payload).unwrap().as_ref(), true)] {
+                let Ok(Value::Hash(hash)) = read(&payload) else { panic!("{why}") };
+                let at = hash.field_expiry(b"a").expect(why).0 - 1_795_267_381_800;
+                assert!((0..1000).contains(&at), "{why}: {at}");
+                assert_eq!(hash.expiring_len(), 1, "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_payload_is_refused() {
+        let good = dump(&ValueRef::String(Str::Bytes(b"hello")), true);
+        let mut other_version = sealed(b"\x00\x01a");
+        other_version[3] = 100;
+        for (why, payload) in [
+            ("nothing", vec![]),
+            ("cut short", good[..good.len() - 1].to_vec()),
+            ("a byte changed", [&b"\x01"[..], &good[1..]].concat()),
+            ("a version that nobody knows", other_version),
+            ("more than a value", sealed(b"\x00\x01aX")),
+            ("less than a value", sealed(b"\x00\x05a")),
+            ("only a kind", sealed(b"\x00")),
+            ("no kind", sealed(b"")),
+            ("no such kind", sealed(b"\x63\x01a")),
+            ("an empty hash", sealed(b"\x04\x00")),
+            (
+                "a list of more than there is",
+                sealed(b"\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01a"),
+            ),
+            (
+                "a compressed gigabyte in a few bytes",
+                sealed(b"\x00\xc3\x05\x80\x1f\x00\x00\x00\x01a\xe0\xff\x00"),
+            ),
+        ] {
+            assert!(read(&payload).is_err(), "{why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_value_never_panics(
+            fields in prop::collection::btree_map("[a-z0-9]{0,12}", "[a-z0-9]{0,40}", 1..12),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let limits = EncodingLimits { hash_max_listpack_entries: 6, ..EncodingLimits::default() };
+            let mut hash = Hash::new();
+            for (field, value) in &fields {
+                hash.insert(field.as_bytes(), value.as_bytes(), &limits);
+            }
+            let payload = dump(&ValueRef::Hash(&hash), true);
+            let mut body = payload[..payload.len() - VERSION_BYTES - CHECKSUM_BYTES].to_vec();
+            for (index, byte) in edits {
+                let at = index.index(body.len());
+                body[at] = byte;
+            }
+            if let Ok(value) = read(&sealed(&body)) {
+                // What was accepted is a value like any other.
+                let again = dump(&value.as_ref(), true);
+                prop_assert!(read(&again).is_ok());
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(kind in 0u8..30, noise in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&sealed(&[&[kind], &noise[..]].concat()));
+        }
+    }
+}
