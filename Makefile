@@ -4,7 +4,7 @@
 SLOTWARD := target/release/slotward
 export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
 
-.PHONY: up down status test tests-only bench bench-memory bench-hits conformance drill failover fmt fix docs tidy clean help
+.PHONY: up down status test tests-only bench bench-memory conformance drill failover soak fmt fix docs tidy clean help bench-hits
 
 help:
 	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
@@ -17,6 +17,7 @@ help:
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
 	@echo "make drill     docker-compose.yml's services stopped, killed and cut off (needs root)"
 	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
+	@echo "make soak      10 000 seeds of the simulated control plane"
 	@echo "make fix       format, apply suggestions, write generated pages again"
 
 up: $(SLOTWARD)-built
@@ -63,6 +64,10 @@ conformance: $(SLOTWARD)-built
 failover: $(SLOTWARD)-built
 	@$(SLOTWARD) cluster up
 	$(SLOTWARD) drill --fault $(or $(FAULT),kill) --rounds $(or $(ROUNDS),20) $(ARGS)
+
+soak:
+	cargo xtask sim --seeds $(or $(SEEDS),10000)
+	cargo xtask sim --moves $(or $(SEEDS),10000)
 
 # As root: every service of docker-compose.yml in a network namespace of its own, stopped, killed and
 # cut off in every way. `make drill ROUNDS=20`, `make drill T=partition`.

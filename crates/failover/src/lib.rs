@@ -63,14 +63,10 @@
 //! derives here serve the former.
 
 mod entry;
-#[cfg(all(test, feature = "plants"))]
-mod harness;
 mod message;
 mod moves;
 mod node;
 mod plant;
-#[cfg(all(test, feature = "plants"))]
-mod scenarios;
 mod sentinel;
 mod state;
 
@@ -95,3 +91,11 @@ pub use sentinel::{
     StreamId,
 };
 pub use state::apply;
+
+/// How long who acknowledges a lease of this length must wait: with the drift margin (rule 2).
+fn promise_for(
+    timing: &slotward_cluster::Timing,
+    lease: slotward_types::Millis,
+) -> slotward_types::Millis {
+    if planted(Plant::NoDriftMargin) { lease } else { timing.promise_for(lease) }
+}

@@ -13,6 +13,7 @@ use slotward_cluster::{
 use slotward_types::{Epoch, NodeId, ReplOffset};
 
 use crate::entry::{Basis, Change, Entry, Registration, Rejected};
+use crate::plant::{Plant, enforced, is_broken, planted};
 
 mod moves;
 
@@ -491,7 +492,7 @@ fn set_promotable(
     if shard.master != by {
         return Err(Rejected::NotMaster);
     }
-    if shard.promotable.version != version {
+    if shard.promotable.version != version && !planted(Plant::NoVersionTest) {
         return Err(Rejected::StaleVersion(shard.promotable.version));
     }
     if !members.contains(&by) {
@@ -521,8 +522,16 @@ fn promote(
     current(topology, to)?;
     let shard = &topology.shards[&id];
     let allowed = match basis {
-        Basis::RanOut | Basis::Gone | Basis::Consent => shard.promotable.members.contains(&to),
-        Basis::Confirmed => shard.master == to,
+        Basis::RanOut | Basis::Gone | Basis::Consent => {
+            shard.promotable.members.contains(&to)
+                || planted(Plant::NoMembershipTest)
+                || planted(Plant::SetEnlargedByLeader)
+                || planted(Plant::MemberByName)
+        }
+        Basis::Confirmed => {
+            shard.master == to
+                || (planted(Plant::ConfirmedByOffset) && shard.master.node == to.node)
+        }
         Basis::AllRestarted => {
             shard.members.contains(&to.node)
                 && shard.promotable.members.iter().all(|member| has_restarted(topology, *member))
@@ -533,7 +542,7 @@ fn promote(
         return Err(Rejected::NotPromotable);
     }
     let shard = shard_mut(topology, id);
-    let from = shard.master;
+    let (before, from) = (shard.clone(), shard.master);
     shard.epoch = epoch.next();
     shard.master = to;
     shard.waived = basis.waives_promises();
@@ -548,7 +557,34 @@ fn promote(
         shard.promotable.version += 1;
         shard.promotable.members = BTreeSet::from([to]);
     }
+    plant_in_set(&mut shard.promotable.members, from, to);
+    check_promotion(&before, &topology.shards[&id], basis);
     Ok(vec![Change::Epoch { shard: id, from, to, epoch: epoch.next() }])
+}
+
+/// What holds of every promotion.
+fn check_promotion(before: &Shard, after: &Shard, basis: Basis) {
+    let starts_over = matches!(basis, Basis::AllRestarted | Basis::NeverServed);
+    let named = before.promotable.members.contains(&after.master) || starts_over;
+    enforced!(3, named || is_broken(4), "{basis:?} of somebody outside the promotable set");
+    let kept = after.promotable.members.is_superset(&before.promotable.members) || starts_over;
+    enforced!(5, kept || is_broken(3) || is_broken(4), "a promotion takes members out of the set");
+    assert_eq!(after.epoch, before.epoch.next(), "rule 7: every verdict begins the next epoch");
+}
+
+/// What broken variants do to the set.
+fn plant_in_set(members: &mut BTreeSet<Member>, from: Member, to: Member) {
+    if planted(Plant::OldMasterDropped) && from != to {
+        members.remove(&from);
+    }
+    if planted(Plant::NoMembershipTest)
+        || planted(Plant::SetEnlargedByLeader)
+        || planted(Plant::MemberByName)
+        || planted(Plant::ConfirmedByOffset)
+    {
+        members.retain(|member| member.node != to.node);
+        members.insert(to);
+    }
 }
 
 /// A replica leaves the promotable set. That the set shrinks without its master's word is safe: the

@@ -7,7 +7,20 @@
 //!
 //! **Invariant:** a run follows from its seed alone, so that a failing seed can be shown again.
 
+#[cfg(test)]
+mod behaviour;
+mod check;
+mod faults;
+mod history;
+mod life;
 pub mod moves;
 mod random;
+mod register;
+mod scenarios;
+mod world;
 
+pub use faults::Faults;
+pub use life::{Report, live, live_caught, plan};
 pub use random::Random;
+pub use scenarios::{SCENARIOS, Scenario};
+pub use world::{Plan, Proc, World};

@@ -31,7 +31,7 @@ pub(crate) const CRATES: &[Crate] = &[
     pure("replication", &["types", "resp", "keyspace", "rdb"]),
     pure("cluster", &["types", "resp"]),
     pure("failover", &["types", "cluster"]),
-    pure("sim", &["types", "cluster", "failover", "replication"]),
+    pure("sim", &["types", "resp", "cluster", "failover", "replication"]),
     shell("proto", &["types", "cluster", "failover"]),
     shell(
         "server",

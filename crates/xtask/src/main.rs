@@ -17,6 +17,7 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
   ci    every check, as `make test` runs it; writes nothing
+  sim   the control plane under seeds: a story of one, or many (`cargo xtask sim --help`)
   tidy  crate edges, module headers, forbidden words, function lengths, links
   docs  write the generated pages under docs/ again
   fix   format, apply clippy's suggestions, write pages and function lengths again
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let command = std::env::args().nth(1).unwrap_or_default();
     let result = match command.as_str() {
         "ci" => run::ci(),
+        "sim" => run::sim(),
         "tidy" => tidy::tidy(),
         "docs" => run::docs(),
         "fix" => run::fix(),

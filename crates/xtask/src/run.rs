@@ -9,10 +9,34 @@ use std::{env, fs};
 use crate::walk::{files, root};
 use crate::{functions, tidy};
 
+/// Runs the simulator, optimised, with the arguments that follow.
+pub(crate) fn sim() -> Result<(), String> {
+    let arguments: Vec<String> = env::args().skip(2).collect();
+    let fixed = ["run", "--quiet", "--release", "--locked", "-p", "slotward-sim", "--"];
+    cargo(&[&fixed[..], &arguments.iter().map(String::as_str).collect::<Vec<_>>()].concat(), &[])
+}
+
+/// The product is built without the switch that breaks rules: no crate it stands on asks for it.
+fn no_plants() -> Result<(), String> {
+    let tree = ["tree", "--locked", "-p", "slotward", "-e", "normal,features", "-f", "{p} {f}"];
+    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    let output = command.args(tree).current_dir(root()).output();
+    let output = output.map_err(|error| format!("cargo tree: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !text.contains("slotward-failover") {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    match text.lines().find(|line| line.contains("plants")) {
+        None => Ok(()),
+        Some(line) => Err(format!("the product is built with planted bugs: {}", line.trim())),
+    }
+}
+
 /// Every check; the process tests come last, so that their closing line ends the output.
 pub(crate) fn ci() -> Result<(), String> {
     step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
     step("tidy", tidy::tidy)?;
+    step("no plants in the product", no_plants)?;
     step("clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
     })?;

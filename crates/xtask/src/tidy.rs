@@ -22,6 +22,9 @@ const IMPURE: &[(&str, &str)] = &[
 const ALLOWED: &[(&str, &str)] = &[
     // Those that may sleep (a snapshot's walk) wait for a slot on their own thread.
     ("crates/keyspace/src/lock.rs", "std::thread"),
+    // Many worlds on all cores, and how fast; inside of one there is no thread and no clock.
+    ("crates/sim/src/main.rs", "std::thread"),
+    ("crates/sim/src/main.rs", "Instant::now"),
 ];
 
 /// Runs every check; the complaints are the error.
@@ -34,6 +37,8 @@ pub(crate) fn tidy() -> Result<(), String> {
         .chain(sources.iter().flat_map(purity))
         .collect();
     complaints.extend(unread_settings(&sources));
+    let rules = fs::read_to_string(root().join(RULES)).map_err(|e| format!("{RULES}: {e}"))?;
+    complaints.extend(lost_places(&rules, &sources));
     let list = fs::read_to_string(root().join(functions::LIST)).unwrap_or_default();
     complaints.extend(functions::check(&sources, &list));
     for folder in ["crates", "proto", "tests", "bench", "scripts", "docs"] {
@@ -45,6 +50,24 @@ pub(crate) fn tidy() -> Result<(), String> {
         fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))?;
     complaints.extend(dead_links(&Text { path: "README.md".to_owned(), text: readme }));
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n")) }
+}
+
+/// The page that says where each rule of the failover protocol is kept.
+const RULES: &str = "docs/failover.md";
+
+/// Functions that the table of rules names and that are not there.
+fn lost_places(page: &str, sources: &[Text]) -> Vec<String> {
+    let table = page.lines().take_while(|line| !line.starts_with("## "));
+    let spans = table.filter(|line| line.starts_with("| ")).flat_map(|line| {
+        line.split('`').skip(1).step_by(2).filter_map(|span| span.rsplit("::").next())
+    });
+    spans
+        .filter(|name| {
+            let there = format!("fn {name}(");
+            !sources.iter().any(|file| file.text.contains(&there))
+        })
+        .map(|name| format!("{RULES}: names {name}, which is not there"))
+        .collect()
 }
 
 /// Every module says first what it is.
@@ -158,6 +181,13 @@ mod tests {
         };
         assert_eq!(read("settings.port + 1").len(), 0);
         assert_eq!(read("settings.port_two").len(), 1);
+    }
+
+    #[test]
+    fn a_rule_without_a_place_is_found() {
+        let page = "| 1 | a rule | `A::kept`, `lost` | |\n## later\n| `other` |\n";
+        let sources = [text("crates/x/src/a.rs", "fn kept(&self) {}")];
+        assert_eq!(lost_places(page, &sources).len(), 1);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::message::{
     Ack, FailoverMode, FailoverRequest, Heartbeat, History, LeaseAck, LeasePing, LinkState,
     NodeRole, Prepare, Prepared, SentinelId, ToNode, ToSentinel,
 };
-use crate::plant::{Plant, planted};
+use crate::plant::{Plant, enforced, planted};
+use crate::promise_for;
 
 /// How long a replica that is to stop waits until it is out of the promotable set.
 const STEP_BACK_WAIT: Millis = Millis(1000);
@@ -91,6 +92,8 @@ pub struct NodeMachine {
     sent: VecDeque<(u64, Epoch, Millis)>,
     beat_at: Millis,
     beat_now: bool,
+    /// The promotable set is to be looked at before the next heartbeat.
+    keep_now: bool,
     register_at: Millis,
     registering: Option<ProposalId>,
     stopping: Option<Stopping>,
@@ -154,6 +157,7 @@ impl NodeMachine {
             sent: VecDeque::new(),
             beat_at: now,
             beat_now: true,
+            keep_now: false,
             register_at: now,
             registering: None,
             stopping: None,
@@ -254,7 +258,7 @@ impl NodeMachine {
         {
             assert!(
                 self.durable.epoch >= *epoch,
-                "acting in epoch {epoch} with only {:?} on disk (rule 1)",
+                "rule 1: acting in epoch {epoch} with only {:?} on disk",
                 self.durable
             );
         }
@@ -263,6 +267,12 @@ impl NodeMachine {
                 panic!("accepting writes of epoch {epoch} without being master");
             };
             assert_eq!(master.epoch, epoch, "accepting writes in another epoch than the master's");
+            enforced!(
+                7,
+                self.wanted.epoch == epoch,
+                "accepting writes in epoch {epoch} after promising {:?}",
+                self.wanted
+            );
         }
     }
 
@@ -281,6 +291,10 @@ impl NodeMachine {
             }
             NodeEvent::SentinelDown(id) => {
                 self.sentinels.remove(&id);
+                // It may take the end of the stream for ours, so its acknowledgements count no more.
+                if let Acting::Master(master) = &mut self.acting {
+                    master.on_sentinel_down(id);
+                }
             }
             NodeEvent::FromSentinel(id, message) => {
                 self.on_message(now, data, id, message, effects)
@@ -311,6 +325,13 @@ impl NodeMachine {
             NodeEvent::LeaseAck(ack) => {
                 if let Acting::Master(master) = &mut self.acting {
                     master.on_replica_ack(now, data.offset, ack);
+                    // Until it may succeed, a failover would find nobody: not at the next heartbeat.
+                    self.keep_now |= !topology_has(self.topology.as_deref(), ack.from);
+                }
+            }
+            NodeEvent::ReplicaGone { member, epoch } => {
+                if let Acting::Master(master) = &mut self.acting {
+                    master.on_replica_gone(member, epoch);
                 }
             }
             NodeEvent::FailoverWished(mode) => self.on_failover_wished(mode, effects),
@@ -456,15 +477,19 @@ impl NodeMachine {
         {
             return;
         }
-        let until = now + self.timing.promise_for(ping.lease);
+        let until = now + promise_for(&self.timing, ping.lease);
         let promised = self.promises.entry(ping.epoch).or_default();
         *promised = until.max(*promised);
-        effects.push(NodeEffect::AnswerMaster(LeaseAck {
+        let ack = LeaseAck {
             from: self.config.registration.member,
             epoch: ping.epoch,
             sent: ping.sent,
             offset: data.offset,
-        }));
+        };
+        effects.push(NodeEffect::AnswerMaster(ack));
+        if planted(Plant::HeadSpeaksForChain) {
+            self.speak_for_others(ack, effects);
+        }
     }
 
     /// "Promise this epoch." What is older than what was promised already, or than what the
@@ -517,7 +542,7 @@ impl NodeMachine {
     fn raise(&mut self, state: NodeState) {
         assert!(
             state.shard != self.wanted.shard || state.epoch >= self.wanted.epoch,
-            "{state:?} would lower {:?} (rule 1)",
+            "rule 1: {state:?} would lower {:?}",
             self.wanted
         );
         if state.shard != self.wanted.shard {
@@ -526,6 +551,20 @@ impl NodeMachine {
             self.loss = None;
         }
         self.wanted = state;
+    }
+
+    /// Whether what is to be kept is on disk.
+    fn is_kept(&self) -> bool {
+        self.durable == self.wanted || planted(Plant::EpochNotDurable)
+    }
+
+    /// A broken node acknowledges in the name of every other replica.
+    fn speak_for_others(&self, ack: LeaseAck, effects: &mut Vec<NodeEffect>) {
+        let Some(topology) = &self.topology else { return };
+        let Some(shard) = topology.shard_of(self.me()) else { return };
+        let others = shard.replicas().filter(|&node| node != ack.from.node);
+        let others = others.filter_map(|node| topology.nodes.get(&node)).map(|node| node.member());
+        effects.extend(others.map(|from| NodeEffect::AnswerMaster(LeaseAck { from, ..ack })));
     }
 
     fn halt(&mut self, effects: &mut Vec<NodeEffect>) {
@@ -557,7 +596,8 @@ impl NodeMachine {
             None => return Verdict::Unassigned,
         }
         let Some(shard) = topology.shard_of(member.node) else { return Verdict::Unassigned };
-        if self.wanted.shard == Some(shard.id) && self.wanted.epoch > shard.epoch {
+        let withdrawn = planted(Plant::ConsentWithdrawn) && shard.master == member;
+        if self.wanted.shard == Some(shard.id) && self.wanted.epoch > shard.epoch && !withdrawn {
             return Verdict::Wait;
         }
         let epoch = shard.epoch;
@@ -588,14 +628,17 @@ impl NodeMachine {
         }
         if let Verdict::Replica { epoch, .. } | Verdict::Master { epoch } = verdict {
             let shard = self.shard().map(|shard| shard.id);
-            if self.wanted != (NodeState { shard, epoch }) {
+            let withdrawn = planted(Plant::ConsentWithdrawn)
+                && self.wanted.shard == shard
+                && self.wanted.epoch > epoch;
+            if self.wanted != (NodeState { shard, epoch }) && !withdrawn {
                 self.raise(NodeState { shard, epoch });
                 self.asked.clear();
                 self.catching_up = None;
             }
         }
         self.persist(effects);
-        if self.durable == self.wanted || matches!(verdict, Verdict::Wait | Verdict::Unassigned) {
+        if self.is_kept() || matches!(verdict, Verdict::Wait | Verdict::Unassigned) {
             self.act(now, verdict, effects);
         }
     }
@@ -667,10 +710,11 @@ impl NodeMachine {
             return Millis(0);
         }
         let waived = self.shard().is_some_and(|shard| shard.waived);
-        let counts = |at: &Epoch| *at < epoch && !(waived && at.next() == epoch);
+        let older = planted(Plant::OlderPromiseWaived);
+        let counts = |at: &Epoch| *at < epoch && !(waived && (at.next() == epoch || older));
         let known = self.promises.iter().filter(|(at, _)| counts(at)).map(|(_, &until)| until);
-        let had_a_shard = self.config.state.shard.is_some();
-        let at_start = if had_a_shard { self.started + self.timing.promise() } else { Millis(0) };
+        let may_have = self.config.state.shard.is_some() && !planted(Plant::ReplicaStartsFree);
+        let at_start = if may_have { self.started + self.timing.promise() } else { Millis(0) };
         known.max().unwrap_or_default().max(at_start)
     }
 
@@ -680,7 +724,7 @@ impl NodeMachine {
             return;
         }
         let Acting::Halted { halting: None } = self.acting else { return };
-        let (Some(shard), true) = (self.wanted.shard, self.durable == self.wanted) else { return };
+        let (Some(shard), true) = (self.wanted.shard, self.is_kept()) else { return };
         let epoch = self.wanted.epoch;
         if self.shard().is_none_or(|known| known.id != shard || known.epoch >= epoch) {
             return;
@@ -709,7 +753,7 @@ impl NodeMachine {
 
     /// As a master: begin a new shard's service, and keep the promotable set, once per heartbeat.
     fn keep_set(&mut self, now: Millis, data: DataPlane, effects: &mut Vec<NodeEffect>) {
-        let due = now >= self.beat_at || self.beat_now;
+        let due = now >= self.beat_at || self.beat_now || std::mem::take(&mut self.keep_now);
         let Some(topology) = self.topology.clone().filter(|_| due) else { return };
         let Some(shard) = topology.shard_of(self.me()) else { return };
         let id = ProposalId(self.next_id());
@@ -742,6 +786,11 @@ impl NodeMachine {
             }
             _ => None,
         };
+        if let Some((epoch, until)) = until {
+            let longest = now + self.timing.lease;
+            enforced!(2, until <= longest || until == FOR_EVER, "a lease beyond its length");
+            enforced!(6, now >= self.promises_end(epoch), "a lease while own promises run");
+        }
         match (until.filter(|&(_, until)| until > now), self.announced) {
             (None, Some(_)) => self.refuse(effects),
             (Some((epoch, until)), None) => {
@@ -760,6 +809,7 @@ impl NodeMachine {
     fn may_serve(&self, now: Millis, master: &Mastership, shard: &Shard) -> bool {
         // A newer epoch, promised or seen, ends this one before it is even on disk (rule 7).
         let current = self.wanted.shard == Some(shard.id) && self.wanted.epoch == master.epoch;
+        let current = current || planted(Plant::ConsentWithdrawn);
         current && shard.phase == Phase::Served && now >= master.serve_from && !self.stopped
     }
 
@@ -924,6 +974,13 @@ impl NodeMachine {
             topology: self.topology.as_ref().map_or(0, |topology| topology.version),
         }
     }
+}
+
+/// Whether the member may succeed in its shard already.
+fn topology_has(topology: Option<&Topology>, member: Member) -> bool {
+    topology
+        .and_then(|topology| topology.shard_of(member.node))
+        .is_some_and(|shard| shard.promotable.members.contains(&member))
 }
 
 // A lease that never ends must not be added to.

@@ -8,7 +8,7 @@ use slotward_types::{Epoch, Millis, ReplOffset};
 use super::{Outcome, ProposalId};
 use crate::entry::{Entry, Rejected};
 use crate::message::{LeaseAck, SentinelId};
-use crate::plant::{Plant, planted};
+use crate::plant::{Plant, enforced, planted};
 
 /// Without end.
 pub(super) const FOR_EVER: Millis = Millis(u64::MAX);
@@ -76,8 +76,24 @@ impl Mastership {
     pub(super) fn on_sentinel_ack(&mut self, now: Millis, sentinel: SentinelId, sent: Millis) {
         // Rule 2: from sending. What counts from receipt outlives the promise on the other side.
         let from = if planted(Plant::LeaseFromReceipt) { now } else { sent };
+        enforced!(2, from <= sent, "a lease that counts from receipt");
         let newest = self.sentinels.entry(sentinel).or_default();
         *newest = from.max(*newest);
+    }
+
+    /// The stream to a sentinel ended. It may take that for the end of this process, and waive what
+    /// it has promised: a master gives a lease up before it closes a stream.
+    pub(super) fn on_sentinel_down(&mut self, sentinel: SentinelId) {
+        if !planted(Plant::LeaseOutlivesStream) {
+            self.sentinels.remove(&sentinel);
+        }
+    }
+
+    /// The same for the link of a replica, if this node closed it.
+    pub(super) fn on_replica_gone(&mut self, member: Member, epoch: Epoch) {
+        if epoch == self.epoch && !planted(Plant::LeaseOutlivesStream) {
+            self.replicas.remove(&member);
+        }
     }
 
     /// A replica acknowledged on its link. Only what it was asked in this epoch, by this run, counts.
@@ -98,8 +114,10 @@ impl Mastership {
     /// committed, which still holds whoever was removed until it learns of that, and everybody
     /// whom it has proposed or is about to.
     fn needed<'a>(&'a self, shard: &'a Shard) -> impl Iterator<Item = Member> + 'a {
+        let proposed = !planted(Plant::ProposedNotNeeded);
         let pending = self.pending.iter().flat_map(|pending| pending.members.iter());
-        let all = shard.promotable.members.iter().chain(pending).chain(self.joining.keys());
+        let joining = pending.chain(self.joining.keys()).filter(move |_| proposed);
+        let all = shard.promotable.members.iter().chain(joining);
         all.copied().filter(|&member| member != self.me)
     }
 
@@ -137,8 +155,10 @@ impl Mastership {
     /// How much of the log everybody needed is known to hold: starts at nothing with every term
     /// (rule 8), and never covers what a member of the set may lack.
     pub(super) fn held_by_all(&self, shard: &Shard, own: ReplOffset) -> ReplOffset {
+        // Of whom nothing was heard in this term, nothing is known.
+        let unknown = if planted(Plant::InheritedHighWater) { own } else { ReplOffset(0) };
         self.needed(shard)
-            .map(|member| self.replicas.get(&member).map_or(ReplOffset(0), |held| held.offset))
+            .map(|member| self.replicas.get(&member).map_or(unknown, |held| held.offset))
             .min()
             .map_or(own, |least| least.min(own))
     }

@@ -115,6 +115,13 @@ pub enum NodeEvent {
     LeasePing(LeasePing),
     /// As a master: a replica acknowledged on its link.
     LeaseAck(LeaseAck),
+    /// As a master: this node has closed the link of a replica, which may take that for our end.
+    ReplicaGone {
+        /// The replica.
+        member: Member,
+        /// The epoch of the link.
+        epoch: Epoch,
+    },
     /// `CLUSTER FAILOVER` was said to this replica.
     FailoverWished(FailoverMode),
     /// The process is asked to stop (`SIGTERM`).

@@ -13,8 +13,8 @@ use super::announce::{instance, publish, publish_master};
 use super::watch::Watched;
 use crate::entry::{Basis, Entry};
 use crate::message::{
-    FailoverMode, FailoverRequest, LinkState, PeerMessage, Prepare, Prepared, SentinelId, ToNode,
-    Vote,
+    FailoverMode, FailoverRequest, History, LinkState, PeerMessage, Prepare, Prepared, SentinelId,
+    ToNode, Vote,
 };
 use crate::node::{Outcome, ProposalId};
 use crate::plant::{Plant, planted};
@@ -267,6 +267,9 @@ impl Leading {
 /// Whether the epoch cannot go on although its master may live: a sentinel that hears the master
 /// has revoked it, or a member that is heard has promised a newer one.
 fn epoch_is_over(now: Millis, picture: &Picture<'_>, shard: &Shard) -> bool {
+    if planted(Plant::PreparedForEver) {
+        return false;
+    }
     let promised = |node: &NodeId| {
         let Some(run) = picture.run_of(*node).filter(|run| picture.hears(now, *run)) else {
             return false;
@@ -448,7 +451,7 @@ impl Failover {
             return Decision::Wait;
         }
         let best = self.best(picture, shard, &candidates);
-        if best.from == shard.master {
+        if best.from == shard.master || goes_on(picture, shard, &best) {
             return Decision::Commit(best.from, Basis::Confirmed);
         }
         if shard.phase == Phase::New {
@@ -492,7 +495,7 @@ impl Failover {
         let set = &shard.promotable.members;
         let mut unrestarted: Vec<Prepared> = self
             .answered(picture, shard)
-            .filter(|answer| set.contains(&answer.from))
+            .filter(|answer| is_candidate(set, answer.from) || goes_on(picture, shard, answer))
             .filter(willing)
             .copied()
             .collect();
@@ -527,7 +530,12 @@ impl Failover {
             let priority = std::cmp::Reverse(picture.priority(node));
             let old_master = node == shard.master.node;
             let same_zone = zone(node) == zone(shard.master.node);
-            (answer.history, old_master, priority, same_zone, std::cmp::Reverse(node))
+            let history = if planted(Plant::LongestWins) {
+                History { epoch: Epoch(0), ..answer.history }
+            } else {
+                answer.history
+            };
+            (history, old_master, priority, same_zone, std::cmp::Reverse(node))
         };
         *candidates.iter().max_by_key(rank).expect("there is a candidate")
     }
@@ -571,6 +579,26 @@ impl Failover {
             .fold(taken, ReplOffset::max);
         Some(Cut { taken, end, exact: false })
     }
+}
+
+/// Rule 4: members are runs of nodes.
+fn is_candidate(set: &BTreeSet<Member>, who: Member) -> bool {
+    set.contains(&who)
+        || planted(Plant::SetEnlargedByLeader)
+        || (planted(Plant::MemberByName) && set.iter().any(|member| member.node == who.node))
+}
+
+/// A broken leader takes a restarted master for the master if it holds what anybody was last heard
+/// to hold.
+fn goes_on(picture: &Picture<'_>, shard: &Shard, answer: &Prepared) -> bool {
+    let heard = |node: &NodeId| {
+        let watched = picture.nodes.get(node).filter(|_| *node != answer.from.node);
+        watched.and_then(|watched| watched.heartbeat.as_ref()).map(|beat| beat.history.offset)
+    };
+    planted(Plant::ConfirmedByOffset)
+        && answer.from.node == shard.master.node
+        && answer.from != shard.master
+        && Some(answer.history.offset) >= shard.members.iter().filter_map(heard).max()
 }
 
 /// Whether the candidate, too, saw the master's process end.

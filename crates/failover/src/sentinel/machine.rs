@@ -15,7 +15,8 @@ use crate::message::{
     ToSentinel, Vote,
 };
 use crate::node::PersistId;
-use crate::plant::{Plant, planted};
+use crate::plant::{Plant, enforced, planted};
+use crate::promise_for;
 
 /// How often the picture of the nodes is sent out.
 const HEALTH_EVERY: Millis = Millis(1000);
@@ -40,6 +41,8 @@ pub struct SentinelMachine {
     /// here counts from the start (rule 2).
     acknowledged: BTreeMap<ShardId, Millis>,
     started: Millis,
+    /// When the group's voters last changed; zero if they never have.
+    regrouped: Millis,
     /// Votes of all sentinels, in their shard's present epoch.
     votes: BTreeMap<ShardId, BTreeMap<SentinelId, Vote>>,
     /// Shards of which `+odown` has been said.
@@ -73,6 +76,7 @@ impl SentinelMachine {
             persisting: None,
             acknowledged: BTreeMap::new(),
             started: now,
+            regrouped: Millis(0),
             votes: BTreeMap::new(),
             odown: BTreeSet::new(),
             awaited: BTreeMap::new(),
@@ -171,7 +175,7 @@ impl SentinelMachine {
                 self.on_node(now, stream, message, effects);
             }
             SentinelEvent::FromPeer(from, message) => self.on_peer(from, message, effects),
-            SentinelEvent::Leader { leader, voters } => self.on_leader(leader, voters),
+            SentinelEvent::Leader { leader, voters } => self.on_leader(now, leader, voters),
             SentinelEvent::Applied(topology) => self.on_applied(now, topology, effects),
             SentinelEvent::Proposed(id, outcome) => {
                 if let Some(leading) = &mut self.leading {
@@ -292,11 +296,14 @@ impl SentinelMachine {
         let named = beat.epoch > shard.epoch
             || shard.master == beat.from
             || planted(Plant::RestartedMasterGoesOn);
-        let above = beat.epoch > revoked || planted(Plant::AckRevoked);
+        let above = beat.epoch > revoked
+            || planted(Plant::AckRevoked)
+            || (planted(Plant::NotEqualForGreater) && beat.epoch != revoked);
         if beat.role != NodeRole::Master || !above || beat.epoch < shard.epoch || !named {
             return None;
         }
-        let until = now + self.topology.timing.promise_for(beat.lease);
+        enforced!(1, beat.epoch > revoked, "acknowledging epoch {}, which is revoked", beat.epoch);
+        let until = now + promise_for(&self.topology.timing, beat.lease);
         let promised = self.acknowledged.entry(shard.id).or_default();
         *promised = until.max(*promised);
         Some(beat.epoch)
@@ -350,7 +357,12 @@ impl SentinelMachine {
         }
     }
 
-    fn on_leader(&mut self, leader: Option<SentinelId>, voters: BTreeSet<SentinelId>) {
+    /// A majority of new voters may not overlap with one that has acknowledged a moment ago: after
+    /// such a change every voter counts as if it had acknowledged then (rule 2).
+    fn on_leader(&mut self, now: Millis, leader: Option<SentinelId>, voters: BTreeSet<SentinelId>) {
+        if !self.voters.is_empty() && self.voters != voters {
+            self.regrouped = now;
+        }
         self.voters = voters;
         self.leader = leader;
         if leader != Some(self.id) {
@@ -371,6 +383,10 @@ impl SentinelMachine {
             return;
         }
         let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
+        if planted(Plant::RevocationLiftedByVersion) {
+            self.revoked.clear();
+            self.durable.clear();
+        }
         for shard in topology.shards.values() {
             let Some(old) = before.shards.get(&shard.id) else { continue };
             if old.epoch < shard.epoch {
@@ -457,7 +473,9 @@ impl SentinelMachine {
         let due = now >= self.vote_at || self.vote_now;
         let mut mine = Vec::new();
         for shard in topology.shards.values() {
-            if self.durable.get(&shard.id) >= Some(&shard.epoch) {
+            let on_disk =
+                if planted(Plant::RevocationNotDurable) { &self.revoked } else { &self.durable };
+            if on_disk.get(&shard.id) >= Some(&shard.epoch) {
                 let vote = self.my_vote(now, shard);
                 let known = self.votes.get(&shard.id).and_then(|votes| votes.get(&self.id));
                 // What changed for the leader is said at once.
@@ -475,6 +493,8 @@ impl SentinelMachine {
             self.vote_at = now + topology.timing.heartbeat;
         }
         for vote in mine {
+            let kept = self.durable.get(&vote.shard).copied().unwrap_or_default();
+            enforced!(1, kept >= vote.epoch, "voting before the revocation is on disk");
             for &peer in self.voters.iter().filter(|&&peer| peer != self.id) {
                 effects.push(SentinelEffect::ToPeer(peer, PeerMessage::Vote(vote)));
             }
@@ -484,7 +504,13 @@ impl SentinelMachine {
 
     fn my_vote(&self, now: Millis, shard: &Shard) -> Vote {
         let timing = &self.topology.timing;
-        let from_start = self.started + timing.promise();
+        let waits = !planted(Plant::SentinelStartsFree);
+        let from_start = if waits { self.started + timing.promise() } else { Millis(0) };
+        let from_start = if planted(Plant::VotersChangeAtOnce) || self.regrouped == Millis(0) {
+            from_start
+        } else {
+            from_start.max(self.regrouped + timing.promise())
+        };
         let until = self.acknowledged.get(&shard.id).copied().unwrap_or_default().max(from_start);
         let watched = self.nodes.get(&shard.master.node);
         let run = shard.master.incarnation;

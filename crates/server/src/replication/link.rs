@@ -18,7 +18,7 @@ use slotward_replication::{
     Payload, PayloadProgress, StreamError, StreamLimits, StreamParser, Target, Unit,
 };
 use slotward_resp::{Args, encode_command};
-use slotward_types::{Millis, ReplId, ReplOffset};
+use slotward_types::{Epoch, Millis, ReplId, ReplOffset};
 use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -108,8 +108,8 @@ pub(crate) struct Link {
     down_since: AtomicU64,
     /// Bytes of the data set received so far.
     received: AtomicU64,
-    /// The clock that the master is to be answered with.
-    answer: Mutex<Option<u64>>,
+    /// The epoch and the clock of the master that is to be answered.
+    answer: Mutex<Option<(Epoch, u64)>>,
     notify: Notify,
 }
 
@@ -184,7 +184,7 @@ impl Link {
 
     /// Answers the master's clock.
     pub(crate) fn answer(&self, ack: &LeaseAck) {
-        *self.answer.lock() = Some(ack.sent.0);
+        *self.answer.lock() = Some((ack.epoch, ack.sent.0));
         self.notify.notify_one();
     }
 
@@ -575,9 +575,12 @@ impl Streaming<'_> {
                     return Err(Broken::Replaced);
                 }
                 () = link.notify.notified() => {
-                    let sent = link.answer.lock().take();
-                    if sent.is_some() {
-                        self.acknowledge(sent).await?;
+                    let answer = link.answer.lock().take();
+                    // What was to answer an earlier master would be a promise to this one that
+                    // nobody has made (rule 8).
+                    let us = self.follower.order.members.map(|(us, _)| us.epoch);
+                    if let Some((_, sent)) = answer.filter(|(epoch, _)| Some(*epoch) == us) {
+                        self.acknowledge(Some(sent)).await?;
                     }
                 }
                 _ = ticks.tick() => {

@@ -240,7 +240,9 @@ pub(crate) async fn serve(taken: Rc<Taken>, request: Request) {
         has_acked: false,
         ticks: ticks(),
     };
-    if let Err(ended) = session.run().await {
+    let result = session.run().await;
+    let closed_there = matches!(result, Err(Ended::Closed));
+    if let Err(ended) = result {
         tracing::info!(
             replica = replica.ip,
             port = replica.peer.listening_port,
@@ -248,6 +250,11 @@ pub(crate) async fn serve(taken: Rc<Taken>, request: Request) {
         );
     }
     node.replication.replicas.leave(&replica);
+    // Before the connection is closed, which the replica may take for the end of this process.
+    if let Some(member) = replica.peer.member.filter(|_| !closed_there) {
+        let of = slotward_cluster::Member { node: member.node, incarnation: member.incarnation };
+        node.replication.tell(NodeEvent::ReplicaGone { member: of, epoch: member.epoch });
+    }
 }
 
 fn ticks() -> Interval {
