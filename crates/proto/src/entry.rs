@@ -1,6 +1,6 @@
 //! Proposals and their outcomes on the wire.
 
-use slotward_cluster::{Member, MoveId, ShardId};
+use slotward_cluster::{Member, MoveId, ShardId, SlotRanges};
 use slotward_failover::{self as ours, Entry};
 use slotward_types::{Epoch, ReplOffset};
 
@@ -21,32 +21,30 @@ impl From<&Entry> for wire::Entry {
             }
             Entry::AddSlots { node, slots } => E::AddSlots(slot_change(*node, slots)),
             Entry::DelSlots { node, slots } => E::DelSlots(slot_change(*node, slots)),
-            Entry::SetConfigEpoch { node, epoch } => E::SetConfigEpoch(wire::SetConfigEpoch {
-                node: Some((*node).into()),
-                epoch: epoch.0,
-            }),
+            Entry::SetConfigEpoch { node, epoch } => {
+                E::SetConfigEpoch(wire::SetConfigEpoch { node: some(*node), epoch: epoch.0 })
+            }
             Entry::BumpEpoch { node } => E::BumpEpoch((*node).into()),
-            Entry::Replicate { node, master } => E::Replicate(wire::Replicate {
-                node: Some((*node).into()),
-                master: id_bytes(*master),
-            }),
+            Entry::Replicate { node, master } => {
+                E::Replicate(wire::Replicate { node: some(*node), master: id_bytes(*master) })
+            }
             Entry::Reset { node } => E::Reset((*node).into()),
             Entry::Serve { shard, epoch, by } => {
-                E::Serve(wire::Serve { shard: shard.0, epoch: epoch.0, by: Some((*by).into()) })
+                E::Serve(wire::Serve { shard: shard.0, epoch: epoch.0, by: some(*by) })
             }
             Entry::SetPromotable { shard, epoch, version, by, members } => {
                 E::SetPromotable(wire::SetPromotable {
                     shard: shard.0,
                     epoch: epoch.0,
                     version: *version,
-                    by: Some((*by).into()),
+                    by: some(*by),
                     members: members.iter().copied().map(Into::into).collect(),
                 })
             }
             Entry::Promote { shard, epoch, to, basis, cut } => E::Promote(wire::Promote {
                 shard: shard.0,
                 epoch: epoch.0,
-                to: Some((*to).into()),
+                to: some(*to),
                 basis: basis_to_wire(*basis).into(),
                 cut: cut.map(Into::into),
             }),
@@ -54,7 +52,7 @@ impl From<&Entry> for wire::Entry {
             Entry::ReportEnd { shard, epoch, by, end } => E::ReportEnd(wire::ReportEnd {
                 shard: shard.0,
                 epoch: epoch.0,
-                by: Some((*by).into()),
+                by: some(*by),
                 end: end.0,
             }),
             Entry::SetTiming(timing) => E::SetTiming(timing.into()),
@@ -72,7 +70,7 @@ impl From<&Entry> for wire::Entry {
                     id: id.0,
                     source_epoch: source_epoch.0,
                     target_epoch: target_epoch.0,
-                    by: Some((*by).into()),
+                    by: some(*by),
                 })
             }
             Entry::CancelMove { id } => E::CancelMove(wire::CancelMove { id: id.0 }),
@@ -94,29 +92,28 @@ impl TryFrom<wire::Entry> for Entry {
             E::Forget(forget) => {
                 Entry::Forget { by: node_id(&forget.by)?, node: node_id(&forget.node)? }
             }
-            E::AddSlots(change) => Entry::AddSlots {
-                node: member(change.node, "the entry's node")?,
-                slots: ranges_from_wire(change.slots)?,
-            },
-            E::DelSlots(change) => Entry::DelSlots {
-                node: member(change.node, "the entry's node")?,
-                slots: ranges_from_wire(change.slots)?,
-            },
-            E::SetConfigEpoch(set) => Entry::SetConfigEpoch {
-                node: member(set.node, "the entry's node")?,
-                epoch: Epoch(set.epoch),
-            },
+            E::AddSlots(change) => {
+                let (node, slots) = slot_change_from_wire(change)?;
+                Entry::AddSlots { node, slots }
+            }
+            E::DelSlots(change) => {
+                let (node, slots) = slot_change_from_wire(change)?;
+                Entry::DelSlots { node, slots }
+            }
+            E::SetConfigEpoch(wire::SetConfigEpoch { node, epoch }) => {
+                let node = member(node, "the entry's node")?;
+                Entry::SetConfigEpoch { node, epoch: Epoch(epoch) }
+            }
             E::BumpEpoch(node) => Entry::BumpEpoch { node: node.try_into()? },
             E::Replicate(replicate) => Entry::Replicate {
                 node: member(replicate.node, "the entry's node")?,
                 master: node_id(&replicate.master)?,
             },
             E::Reset(node) => Entry::Reset { node: node.try_into()? },
-            E::Serve(serve) => Entry::Serve {
-                shard: ShardId(serve.shard),
-                epoch: Epoch(serve.epoch),
-                by: member(serve.by, "the entry's proposer")?,
-            },
+            E::Serve(wire::Serve { shard, epoch, by }) => {
+                let by = member(by, "the entry's proposer")?;
+                Entry::Serve { shard: ShardId(shard), epoch: Epoch(epoch), by }
+            }
             E::SetPromotable(set) => Entry::SetPromotable {
                 shard: ShardId(set.shard),
                 epoch: Epoch(set.epoch),
@@ -146,18 +143,34 @@ impl TryFrom<wire::Entry> for Entry {
                 target: ShardId(begin.target),
                 target_epoch: Epoch(begin.target_epoch),
             },
-            E::CommitMove(commit) => Entry::CommitMove {
-                id: MoveId(commit.id),
-                source_epoch: Epoch(commit.source_epoch),
-                target_epoch: Epoch(commit.target_epoch),
-                by: member(commit.by, "the target's master")?,
-            },
+            E::CommitMove(commit) => commit.try_into()?,
             E::CancelMove(cancel) => Entry::CancelMove { id: MoveId(cancel.id) },
         })
     }
 }
 
-fn slot_change(node: Member, slots: &slotward_cluster::SlotRanges) -> wire::SlotChange {
+impl TryFrom<wire::CommitMove> for Entry {
+    type Error = InvalidMessage;
+
+    fn try_from(commit: wire::CommitMove) -> Result<Self, InvalidMessage> {
+        Ok(Entry::CommitMove {
+            id: MoveId(commit.id),
+            source_epoch: Epoch(commit.source_epoch),
+            target_epoch: Epoch(commit.target_epoch),
+            by: member(commit.by, "the target's master")?,
+        })
+    }
+}
+
+fn some(member: Member) -> Option<wire::Member> {
+    Some(member.into())
+}
+
+fn slot_change_from_wire(change: wire::SlotChange) -> Result<(Member, SlotRanges), InvalidMessage> {
+    Ok((member(change.node, "the entry's node")?, ranges_from_wire(change.slots)?))
+}
+
+fn slot_change(node: Member, slots: &SlotRanges) -> wire::SlotChange {
     wire::SlotChange { node: Some(node.into()), slots: ranges_to_wire(slots) }
 }
 
