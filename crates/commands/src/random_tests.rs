@@ -87,7 +87,7 @@ fn replicas_follow_random_commands() {
         let mut random = Random::new(seed);
         let mut node = Node::new(seed, 1_700_000_000_000);
         node.settings.string_bytes_max = 4096;
-        for _ in 0..200 {
+        for _ in 0..300 {
             let command = random_command(&mut random, &words);
             node.run_args(command.as_args());
             node.now.0 += random.below(2000) as i64;

@@ -288,12 +288,10 @@ impl Round<'_> {
             return false;
         }
         let gone = held.remove(&key);
-        if gone {
-            if self.node.replication.wants_writes() {
-                let command: OwnedArgs = [b"DEL".as_slice(), key.bytes].into_iter().collect();
-                let effect = [(candidate.db, command.as_args())];
-                self.node.replication.append(Some(key.slot), &effect);
-            }
+        if gone && self.node.replication.wants_writes() {
+            let command: OwnedArgs = [b"DEL".as_slice(), key.bytes].into_iter().collect();
+            let effect = [(candidate.db, command.as_args())];
+            self.node.replication.append(Some(key.slot), &effect);
         }
         gone
     }
