@@ -17,7 +17,7 @@ help:
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
 	@echo "make drill     docker-compose.yml's services stopped, killed and cut off (needs root)"
 	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
-	@echo "make soak      10 000 seeds of the simulated control plane"
+	@echo "make soak      10 000 seeds of the simulated control plane, 20 rounds of sentinels that meet"
 	@echo "make fix       format, apply suggestions, write generated pages again"
 
 up: $(SLOTWARD)-built
@@ -65,9 +65,11 @@ failover: $(SLOTWARD)-built
 	@$(SLOTWARD) cluster up
 	$(SLOTWARD) drill --fault $(or $(FAULT),kill) --rounds $(or $(ROUNDS),20) $(ARGS)
 
-soak:
+soak: $(SLOTWARD)-built
 	cargo xtask sim --seeds $(or $(SEEDS),10000)
 	cargo xtask sim --moves $(or $(SEEDS),10000)
+	@scripts/install.sh test
+	DISCOVERY_ROUNDS=20 .venv/bin/python -m pytest -q tests/test_discovery.py
 
 # As root: every service of docker-compose.yml in a network namespace of its own, stopped, killed and
 # cut off in every way. `make drill ROUNDS=20`, `make drill T=partition`.

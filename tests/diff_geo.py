@@ -75,12 +75,12 @@ def commands(w):
         lambda: ["GEORADIUS_RO", _key(w), *_place(w), _length(w), _unit(w), *_with(w), *_order(w)],
         lambda: ["GEORADIUSBYMEMBER", _key(w), _member(w), _length(w), _unit(w), *_with(w), *_order(w)],
         lambda: ["GEORADIUSBYMEMBER_RO", _key(w), _member(w), _length(w), _unit(w), *_with(w), *_order(w)],
-        lambda: ["GEORADIUS", _key(w), *_place(w), _length(w), _unit(w), *_order(w), *w.flags("WITHDIST"),
+        lambda: ["GEORADIUS", _key(w), *_place(w), _length(w), _unit(w), w.one(["ASC", "DESC"]), *w.flags("WITHDIST"),
                  w.one(["STORE", "STOREDIST"]), _key(w)],
         lambda: ["GEORADIUSBYMEMBER", _key(w), _member(w), _length(w), _unit(w), w.one(["STORE", "STOREDIST"]), _key(w)],
         lambda: ["GEOSEARCH", _key(w), *_around(w), *_with(w), *_order(w)],
         lambda: ["GEOSEARCH", _key(w), *_around(w), *_with(w), *_order(w)],
-        lambda: ["GEOSEARCHSTORE", _key(w), _key(w), *_around(w), *_order(w), *w.flags("STOREDIST", "WITHDIST")],
+        lambda: ["GEOSEARCHSTORE", _key(w), _key(w), *_around(w), w.one(["ASC", "DESC"]), *w.flags("STOREDIST", "WITHDIST")],
         lambda: ["ZRANGE", _key(w), "0", "-1"],
         lambda: ["ZSCORE", _key(w), _member(w)],
         lambda: ["DEL", _key(w)] if w.chance(0.3) else ["ZCARD", _key(w)],
@@ -99,7 +99,7 @@ def commands_9(w):
     polygon = ["BYPOLYGON", stated, *corners]
     return w.one([
         lambda: ["GEOSEARCH", _key(w), *polygon, *_with(w), *_order(w)],
-        lambda: ["GEOSEARCHSTORE", _key(w), _key(w), *polygon, *_order(w), *w.flags("STOREDIST")],
+        lambda: ["GEOSEARCHSTORE", _key(w), _key(w), *polygon, w.one(["ASC", "DESC"]), *w.flags("STOREDIST")],
     ])()
 
 
@@ -122,7 +122,10 @@ def _rounded(reply):
 
 def comparable(command, reply):
     """The reply without an order that nobody asked for, and without forms of numbers."""
-    if command[0] not in ("GEOPOS", "GEOHASH", "GEODIST") and isinstance(reply, list) \
-            and not {"ASC", "DESC"} & set(command):
-        return sorted(_rounded(reply), key=repr)
+    if command[0] not in ("GEOPOS", "GEOHASH", "GEODIST") and isinstance(reply, list):
+        if "COUNT" in command:
+            # Which of several at the same distance are the first is nobody's business either.
+            return len(reply)
+        if not {"ASC", "DESC"} & set(command):
+            return sorted(_rounded(reply), key=repr)
     return _rounded(reply) if not isinstance(reply, Error) else reply

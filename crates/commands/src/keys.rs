@@ -214,6 +214,10 @@ impl Keys {
         };
         let (first, last, step) = match self.find {
             Find::Range { last, step, limit } => {
+                // Parts that are not equal name no keys as they should.
+                if limit > 1 && !argc.saturating_sub(begin).is_multiple_of(limit.into()) {
+                    return false;
+                }
                 let last = match last {
                     0.. => begin + last as usize,
                     -1 if limit > 1 => {
