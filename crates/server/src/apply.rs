@@ -195,6 +195,7 @@ impl<'w> Applier<'w> {
             reply: &mut lent.reply,
             effects: &mut lent.effects,
             now: self.now,
+            word: self.worker.node.role.load(),
             held: Some(locked),
         })
     }

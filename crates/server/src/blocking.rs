@@ -333,7 +333,7 @@ impl Turn<'_> {
             if word.is_managed() && word != self.view.word {
                 return Err(End::Dropped);
             }
-            self.conn.guarded = true;
+            self.conn.guard(self.view.word);
         }
         match answer.executed {
             Some(offset) => self.conn.last_write = self.conn.last_write.max(offset),

@@ -15,6 +15,7 @@ use slotward_types::{Slot, UnixMillis};
 use crate::connection::Conn;
 use crate::live::Live;
 use crate::node::Node;
+use crate::view::RoleWord;
 use crate::worker::Worker;
 
 /// The outcome of a handler; on an error, what it had written is taken back.
@@ -74,6 +75,8 @@ pub(crate) struct NodeCall<'c> {
     pub(crate) effects: &'c mut Effects,
     /// The time of the call.
     pub(crate) now: UnixMillis,
+    /// Role and epoch of the call.
+    pub(crate) word: RoleWord,
     /// Inside a transaction: the slots it holds (all of them, if one of its commands is not about
     /// single keys).
     pub(crate) held: Option<&'c mut Locked<'static>>,

@@ -29,6 +29,7 @@ use crate::execute::{self, Flow, GROUP, Prepared, Turn, View};
 use crate::replication::Handshake;
 use crate::stream::{Accepted, Stream, poll_read_vec};
 use crate::transaction::Transaction;
+use crate::view::RoleWord;
 use crate::worker::{Lent, Scratch, Worker};
 
 /// Replies beyond this are written before the next group is executed.
@@ -99,8 +100,9 @@ pub(crate) struct Conn {
     /// Whether it wants replies.
     pub(crate) replies: Replies,
     /// Replies that wait to be written tell of data: they may leave only in the role, epoch and lease
-    /// in which they were made. Others (`INFO`, errors, changes of the role itself) always may.
-    pub(crate) guarded: bool,
+    /// in which they were made, which this is. Others (`INFO`, errors, changes of the role itself)
+    /// always may.
+    pub(crate) guarded: Option<RoleWord>,
     /// It ends once its replies are written.
     pub(crate) closing: bool,
     /// It becomes something else once its replies are written.
@@ -535,9 +537,11 @@ impl Batch<'_> {
         self.view = View::new(&self.worker.node);
         self.last = Ticks::now();
         let managed = word.is_managed() || self.view.word.is_managed();
-        if managed && self.view.word != word && self.conn.guarded && !self.scratch.reply.is_empty()
-        {
-            return Err(End::Dropped);
+        if self.view.word != word && self.conn.guarded.is_some() {
+            if managed && !self.scratch.reply.is_empty() {
+                return Err(End::Dropped);
+            }
+            self.conn.guarded = None;
         }
         Ok(())
     }
@@ -549,9 +553,10 @@ impl Batch<'_> {
         node.replication.wake();
         let reply = &mut self.scratch.reply;
         if reply.is_empty() {
+            self.conn.guarded = None;
             return Ok(());
         }
-        if self.conn.guarded && !node.role.may_reply(self.view.word) {
+        if self.conn.guarded.is_some_and(|made_in| !node.role.may_reply(made_in)) {
             return Err(End::Dropped);
         }
         let stats = &self.worker.stats;
@@ -566,7 +571,7 @@ impl Batch<'_> {
             self.flush_slowly(stream, written).await?;
         }
         self.scratch.reply.truncate(0);
-        self.conn.guarded = false;
+        self.conn.guarded = None;
         Ok(())
     }
 
@@ -588,7 +593,8 @@ impl Batch<'_> {
             if !matches!(ready, Ok(Ok(()))) || self.conn.client.is_killed() {
                 return Err(End::Closed);
             }
-            if self.conn.guarded && !self.worker.node.role.may_reply(self.view.word) {
+            let role = &self.worker.node.role;
+            if self.conn.guarded.is_some_and(|made_in| !role.may_reply(made_in)) {
                 return Err(End::Dropped);
             }
             match stream.try_write(&self.scratch.reply.as_bytes()[written..]) {
@@ -625,6 +631,21 @@ enum Group {
 }
 
 impl Conn {
+    /// Notes that what is replied now tells of data as they were in this role and epoch (rule 10 of
+    /// docs/failover.md): it leaves under them or not at all.
+    ///
+    /// # Panics
+    /// When replies of another term wait in the same batch: one test of the lease could not tell for
+    /// both.
+    #[inline]
+    pub(crate) fn guard(&mut self, word: RoleWord) {
+        assert!(
+            self.guarded.is_none_or(|made_in| made_in == word || !made_in.is_managed()),
+            "replies of two terms in one batch"
+        );
+        self.guarded = Some(word);
+    }
+
     /// A connection as it begins.
     pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Conn {
         Conn {
@@ -638,7 +659,7 @@ impl Conn {
             transaction: None,
             watched: Vec::new(),
             replies: Replies::On,
-            guarded: false,
+            guarded: None,
             closing: false,
             takeover: None,
             replica: None,

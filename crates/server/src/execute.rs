@@ -515,7 +515,7 @@ impl Turn<'_> {
         locked: &mut Locked<'static>,
     ) -> Outcome {
         self.effects.clear();
-        self.conn.guarded = true;
+        self.conn.guard(self.view.word);
         let view = self.view;
         let (outcome, expired, (hits, misses)) = {
             let mut random = self.worker.random.borrow_mut();
@@ -597,7 +597,9 @@ impl Turn<'_> {
         }
         let of_data = hot.flags.has(Flags::READ) || hot.flags.has(Flags::WRITE);
         let may_wait = !matches!(handler, Handler::Now(_));
-        self.conn.guarded |= of_data || (may_wait && !hot.flags.has(Flags::STALE));
+        if of_data || (may_wait && !hot.flags.has(Flags::STALE)) {
+            self.conn.guard(self.view.word);
+        }
         match handler {
             Handler::Now(run) => {
                 self.node_now(id, run, argv, None);
@@ -644,6 +646,7 @@ impl Turn<'_> {
             reply: &mut *self.reply,
             effects: &mut *self.effects,
             now: self.view.now,
+            word: self.view.word,
             held,
         }
     }

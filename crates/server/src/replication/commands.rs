@@ -192,7 +192,7 @@ fn wait(call: &mut NodeCall<'_>) -> Outcome {
         ));
     }
     // What replicas have acknowledged, they have of this term's master.
-    call.conn.guarded = true;
+    call.conn.guard(call.word);
     let offset = call.conn.last_write;
     let acked = replication.replicas.count_acked(offset);
     // A transaction holds its slots: it asks, but does not wait.
