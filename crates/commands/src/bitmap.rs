@@ -133,6 +133,14 @@ fn setbit(call: &mut Call<'_>) -> Result<(), CmdError> {
     };
     let key = call.key(1);
     let (byte, mask) = (offset / 8, 0x80 >> (offset % 8));
+    let found = call.db.string(&key)?;
+    let is_already = found.is_some_and(|value| {
+        value.with_bytes(|bytes| bytes.get(byte).is_some_and(|b| (b & mask != 0) == on))
+    });
+    if is_already {
+        call.reply.integer(i64::from(on));
+        return Ok(());
+    }
     let was_on = call.db.string_edit(&key, |bytes| {
         if bytes.len() <= byte {
             bytes.resize(byte + 1, 0);
@@ -142,8 +150,8 @@ fn setbit(call: &mut Call<'_>) -> Result<(), CmdError> {
         was_on
     })?;
     call.effects.changed(1);
-    call.notify(EventClass::STRING, "setbit", key.bytes);
     call.reply.integer(i64::from(was_on));
+    call.notify(EventClass::STRING, "setbit", key.bytes);
     Ok(())
 }
 

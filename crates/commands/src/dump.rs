@@ -10,6 +10,7 @@ use crate::command::{Arity, Command, Flags, Run};
 use crate::effects::EventClass;
 use crate::error::CmdError;
 use crate::keys::{Access, Keys};
+use crate::settings::deletion;
 
 const RESTORE_ARGS: &[Arg] = &[
     Arg::key("key"),
@@ -144,7 +145,7 @@ fn restore(call: &mut Call<'_>) -> Result<(), CmdError> {
         // It would be removed at once; what was there goes all the same.
         if call.db.remove(&key) {
             call.effects.changed(1);
-            call.effects.propagate([b"DEL", key.bytes]);
+            call.effects.propagate([deletion(call.settings.lazy_free.server_del), key.bytes]);
             call.notify(EventClass::GENERIC, "del", key.bytes);
         }
         call.reply.ok();

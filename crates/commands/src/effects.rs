@@ -4,6 +4,7 @@ use slotward_keyspace::{Db, DbIndex, ExpiredFields};
 use slotward_resp::OwnedArgs;
 
 use crate::blocking::WaitFor;
+use crate::settings::deletion;
 
 /// The effects of one call. A call that says nothing here changed nothing.
 #[derive(Debug, Default)]
@@ -100,8 +101,8 @@ impl Effects {
 }
 
 /// What replicas are to be told of keys and fields that were removed because their time had come,
-/// since this was last asked. It goes before the command's own effect.
-pub fn take_removals(db: &mut Db<'_>) -> Vec<(DbIndex, OwnedArgs)> {
+/// since this was last asked; `lazy` as [`LazyFree::expire`]. It goes before the command's own effect.
+pub fn take_removals(db: &mut Db<'_>, lazy: bool) -> Vec<(DbIndex, OwnedArgs)> {
     let keys = db.take_expired();
     let fields = db.take_expired_fields();
     // Nearly always.
@@ -109,7 +110,7 @@ pub fn take_removals(db: &mut Db<'_>) -> Vec<(DbIndex, OwnedArgs)> {
         return Vec::new();
     }
     let of_key =
-        |(db, key): (DbIndex, Box<[u8]>)| (db, [b"DEL".as_slice(), &key].into_iter().collect());
+        |(db, key): (DbIndex, Box<[u8]>)| (db, [deletion(lazy), &key].into_iter().collect());
     let of_fields = |expired: ExpiredFields| {
         let head = [b"HDEL".as_slice(), &expired.key];
         (expired.db, head.into_iter().chain(expired.fields.iter().map(|field| &**field)).collect())

@@ -10,6 +10,7 @@ use crate::effects::EventClass;
 use crate::error::CmdError;
 use crate::keys::{Access, Keys};
 use crate::number::parse_integer;
+use crate::settings::deletion;
 
 /// What a number of time counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,7 +301,7 @@ fn apply_expiry(call: &mut Call<'_>, key: &Key<'_>, at: UnixMillis) {
     // Only a master removes keys whose time has come; whoever applies its stream is told to.
     if at <= call.now() && matches!(call.db.policy(), ExpiryPolicy::Delete) {
         call.db.remove(key);
-        call.effects.propagate([b"DEL", key.bytes]);
+        call.effects.propagate([deletion(call.settings.lazy_free.expire), key.bytes]);
         call.notify(EventClass::GENERIC, "del", key.bytes);
         return;
     }

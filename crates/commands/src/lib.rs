@@ -62,7 +62,7 @@ pub use keys::{Access, Begin, Find, Keys};
 pub use number::{Decimal, format_decimal, parse_double, parse_integer};
 pub use random::Random;
 pub use registry::{CommandId, Found, KeyShape, KeysError, Registry};
-pub use settings::DataSettings;
+pub use settings::{DataSettings, LazyFree, deletion};
 
 /// All data commands, family by family.
 pub fn all() -> impl Iterator<Item = &'static Command> {

@@ -13,6 +13,7 @@ use crate::list::reply_item;
 use crate::number::parse_integer;
 use crate::sample::{Sample, distinct};
 use crate::scan::{ScanOptions, cursor, reply_found, reply_nothing};
+use crate::settings::deletion;
 
 const READ: Flags = Flags::READ;
 const READ_FAST: Flags = Flags::READ.and(Flags::FAST);
@@ -347,7 +348,7 @@ fn spop(call: &mut Call<'_>) -> Result<(), CmdError> {
     if all {
         set.iter().for_each(|member| reply_item(call.reply, member));
         call.db.remove(&key);
-        call.effects.propagate([b"DEL", key.bytes]);
+        call.effects.propagate([deletion(call.settings.lazy_free.server_del), key.bytes]);
     } else if count > 0 {
         let mut gone: Vec<Vec<u8>> = Vec::with_capacity(count);
         for _ in 0..count {

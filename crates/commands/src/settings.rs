@@ -21,6 +21,27 @@ pub struct DataSettings {
     pub cluster_enabled: bool,
     /// Whether the eviction policy counts accesses (an `…-lfu` policy).
     pub counts_accesses: bool,
+    /// Which deletions replicas are told to do in the background.
+    pub lazy_free: LazyFree,
+}
+
+/// Which deletions are propagated as `UNLINK` rather than `DEL`. Here, memory of any size goes back
+/// in the background whatever these say; a replica of another kind may heed them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LazyFree {
+    /// Those of `EXPIRE` with a past time and of keys whose time came (`lazyfree-lazy-expire`).
+    pub expire: bool,
+    /// Those which are a side effect of a command (`lazyfree-lazy-server-del`).
+    pub server_del: bool,
+    /// Those that a client asked for (`lazyfree-lazy-user-del`).
+    pub user_del: bool,
+    /// Those that make room (`lazyfree-lazy-eviction`).
+    pub eviction: bool,
+}
+
+/// The command that deletes a key.
+pub fn deletion(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
 }
 
 impl DataSettings {
@@ -40,6 +61,7 @@ impl Default for DataSettings {
             databases: 16,
             cluster_enabled: false,
             counts_accesses: false,
+            lazy_free: LazyFree::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::expire::{Unit, expiry_moment};
 use crate::keys::{Access, Keys};
 use crate::lcs;
 use crate::number::Decimal;
+use crate::settings::deletion;
 
 const READ_FAST: Flags = Flags::READ.and(Flags::FAST);
 const WRITE_OOM: Flags = Flags::WRITE.and(Flags::DENYOOM);
@@ -491,7 +492,7 @@ fn getdel(call: &mut Call<'_>) -> Result<(), CmdError> {
     if reply_value(call, &key)? {
         call.db.remove(&key);
         call.effects.changed(1);
-        call.effects.propagate([b"DEL", key.bytes]);
+        call.effects.propagate([deletion(call.settings.lazy_free.user_del), key.bytes]);
         call.notify(EventClass::GENERIC, "del", key.bytes);
     }
     Ok(())
@@ -511,7 +512,7 @@ fn getex(call: &mut Call<'_>) -> Result<(), CmdError> {
         call.effects.changed(1);
         if is_moment && at <= call.now() {
             call.db.remove(&key);
-            call.effects.propagate([b"DEL", key.bytes]);
+            call.effects.propagate([deletion(call.settings.lazy_free.expire), key.bytes]);
             call.notify(EventClass::GENERIC, "del", key.bytes);
         } else {
             call.db.set_expires_at(&key, Some(at));

@@ -109,7 +109,7 @@ impl Node {
             first_key,
         };
         let result = run(&mut call);
-        let expired = take_removals(&mut call.db);
+        let expired = take_removals(&mut call.db, false);
         assert_eq!(call.db.index(), self.db, "a handler leaves the database selected that it met");
         drop(call);
         drop(locked);

@@ -249,7 +249,7 @@ settings! {
         row(Memory(0, MAX)).alias(&["hash-max-ziplist-value"]);
     /// Elements (or, below zero, a class of bytes) per node of a list.
     list_max_listpack_size: i32 = "list-max-listpack-size", "-2" =>
-        row(Int(-5, INT)).alias(&["list-max-ziplist-size"]);
+        row(Int(-INT - 1, INT)).alias(&["list-max-ziplist-size"]);
     /// Nodes at either end of a list that are not compressed.
     list_compress_depth: u32 = "list-compress-depth", "0" => row(Int(0, INT)).stored();
     /// Elements up to which a set of integers stays compact.

@@ -92,6 +92,15 @@ impl AwaitedKeys {
         self.by_db.iter().flat_map(|(db, keys)| keys.keys().map(|key| (*db, &**key)))
     }
 
+    /// How many keys somebody waits for, and how many of them may also be gone for that.
+    fn counts(&self) -> (usize, usize) {
+        let keys = self.by_db.values().flat_map(BTreeMap::values);
+        keys.fold((0, 0), |(all, absent), awaited| {
+            let mut wanted = awaited.waiters.values().map(|(wanted, _)| *wanted);
+            (all + 1, absent + usize::from(wanted.any(|wanted| wanted.covers(Wanted::ABSENT))))
+        })
+    }
+
     fn add(&mut self, db: DbIndex, key: &[u8], number: u64, wanted: Wanted, waiter: Waiter) {
         let awaited = self.by_db.entry(db).or_default().entry(key.into()).or_default();
         awaited.wanted |= wanted.0;
@@ -177,6 +186,17 @@ impl Keyspace {
             waiting.keys.push((key.slot, key.bytes.into()));
         }
         waiting
+    }
+
+    /// How many keys somebody waits for; and how many somebody would also hear of if they were gone.
+    pub fn awaited_keys(&self) -> (usize, usize) {
+        let (mut all, mut absent) = (0, 0);
+        self.watches.look_at_all(|interests| {
+            let counts = interests.awaited.counts();
+            all += counts.0;
+            absent += counts.1;
+        });
+        (all, absent)
     }
 
     /// Whether any key is ready, here or in slots that others hold.
@@ -366,13 +386,13 @@ mod tests {
     fn a_swap_and_a_flush_make_ready_what_they_change() {
         let keyspace = Keyspace::new(2, 1);
         let _waiting = wait(&keyspace, &["k"], LIST, "somebody");
-        keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+        keyspace.swap_dbs(DbIndex(0), DbIndex(1), UnixMillis(0));
         assert!(!keyspace.has_ready(), "nothing was there, nothing is");
         push(&keyspace, &mut hold(&keyspace, &["k"]), "k");
         assert_eq!(keyspace.take_ready(&hold(&keyspace, &["k"])).len(), 1);
-        keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+        keyspace.swap_dbs(DbIndex(0), DbIndex(1), UnixMillis(0));
         assert_eq!(keyspace.take_ready(&hold(&keyspace, &["k"])).len(), 1, "it went");
-        keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+        keyspace.swap_dbs(DbIndex(0), DbIndex(1), UnixMillis(0));
         assert_eq!(keyspace.take_ready(&hold(&keyspace, &["k"])).len(), 1, "it came");
         drop(keyspace.flush(DbSet::All));
         assert_eq!(keyspace.take_ready(&hold(&keyspace, &["k"])).len(), 1, "it went");

@@ -19,6 +19,20 @@ struct Watched {
     db: DbIndex,
     key: Box<[u8]>,
     dirty: AtomicBool,
+    /// What lies there came by a swap when its time was over already: to the watcher there is
+    /// nothing, and its removal, the next change of the key, is none.
+    stale: AtomicBool,
+}
+
+/// What becomes of a watched key when its whole database is exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// It was absent and is absent.
+    Absent,
+    /// It was absent, and is now a key whose time is over.
+    Stale,
+    /// It was there, or is there now.
+    Changed,
 }
 
 /// Who is interested in the keys of one slot.
@@ -90,6 +104,13 @@ impl Watches {
             .collect()
     }
 
+    /// Looks at all there are, some at a time.
+    pub(crate) fn look_at_all(&self, mut look: impl FnMut(&Interests)) {
+        for shard in &self.shards {
+            shard.lock().values().for_each(&mut look);
+        }
+    }
+
     /// A number above all that were given before.
     pub(crate) fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
@@ -117,8 +138,12 @@ impl Watches {
 
     /// Begins a watch. The caller holds the slot.
     pub(crate) fn add(self: &Arc<Self>, db: DbIndex, key: &Key<'_>) -> Watch {
-        let watched =
-            Arc::new(Watched { db, key: key.bytes.into(), dirty: AtomicBool::new(false) });
+        let watched = Arc::new(Watched {
+            db,
+            key: key.bytes.into(),
+            dirty: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+        });
         self.change(key.slot, |interests| {
             interests.watched.push(Arc::clone(&watched));
             1
@@ -150,7 +175,8 @@ impl Watches {
         let mut shard = self.shard(slot).lock();
         let Some(interests) = shard.get_mut(&slot) else { return };
         for watched in &interests.watched {
-            if watched.db == db && *watched.key == *key {
+            let same = watched.db == db && *watched.key == *key;
+            if same && !watched.stale.swap(false, Ordering::Relaxed) {
                 watched.dirty.store(true, Ordering::Release);
             }
         }
@@ -161,18 +187,26 @@ impl Watches {
         }
     }
 
-    /// Many keys of the slot changed: those whose database and key the filter tells. The caller
-    /// holds the slot.
+    /// The slot's tables are exchanged: `judge` tells what becomes of a key of a database, given
+    /// whether what lies there counts as nothing. The caller holds the slot.
     #[cold]
-    pub(crate) fn mark(&self, slot: Slot, mut filter: impl FnMut(DbIndex, &[u8]) -> bool) {
+    pub(crate) fn exchanged(
+        &self,
+        slot: Slot,
+        mut judge: impl FnMut(DbIndex, &[u8], bool) -> Option<Exchange>,
+    ) {
         let mut shard = self.shard(slot).lock();
         let Some(interests) = shard.get_mut(&slot) else { return };
         for watched in &interests.watched {
-            if filter(watched.db, &watched.key) {
-                watched.dirty.store(true, Ordering::Release);
+            let was_stale = watched.stale.load(Ordering::Relaxed);
+            match judge(watched.db, &watched.key, was_stale) {
+                None => {}
+                Some(Exchange::Changed) => watched.dirty.store(true, Ordering::Release),
+                Some(becomes) => watched.stale.store(becomes == Exchange::Stale, Ordering::Relaxed),
             }
         }
-        let awaited = interests.awaited.keys().filter(|(db, key)| filter(*db, key));
+        let awaited = interests.awaited.keys();
+        let awaited = awaited.filter(|(db, key)| judge(*db, key, false) == Some(Exchange::Changed));
         let awaited: Vec<(DbIndex, Box<[u8]>)> =
             awaited.map(|(db, key)| (db, key.into())).collect();
         for (db, key) in awaited {

@@ -1,13 +1,14 @@
 //! What happens to the whole keyspace at one instant: flush and swap.
 #![allow(unsafe_code)]
 
-use slotward_types::Slot;
+use slotward_types::{Slot, UnixMillis};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryView};
 use crate::keyspace::{DbIndex, DbSet, Keyspace};
 use crate::lock::Locked;
 use crate::slots::ExpiryPass;
 use crate::table::Table;
+use crate::watch::Exchange;
 
 /// Tables that were taken out of the keyspace. Dropping it frees what they hold, which takes as
 /// long as there is data: drop it on a thread that has time.
@@ -73,8 +74,11 @@ impl Keyspace {
         // SAFETY: the slot is ours for as long as it is borrowed, or held by the caller.
         let table = unsafe { &mut *self.slots.table_or_new(db, slot) };
         if self.watches.any_in(slot) {
-            self.watches.mark(slot, |watched, key| {
-                watched == db && (holds(table, key) || holds(&new, key))
+            self.watches.exchanged(slot, |watched, key, was_stale| {
+                let changes =
+                    (!was_stale && find(table, key).is_some()) || find(&new, key).is_some();
+                let becomes = if changes { Exchange::Changed } else { Exchange::Absent };
+                (watched == db).then_some(becomes)
             });
         }
         let old = std::mem::replace(table, new);
@@ -126,14 +130,15 @@ impl Keyspace {
         detached
     }
 
-    /// Exchanges the contents of two databases and marks the watches of the keys in either. The
-    /// caller holds the worker barrier.
-    pub fn swap_dbs(&self, a: DbIndex, b: DbIndex) {
-        self.swap_dbs_holding(a, b, &Locked::new());
+    /// Exchanges the contents of two databases and marks the watches of the keys in either that
+    /// were there or are now; a key whose time is over `now` is not. The caller holds the worker
+    /// barrier.
+    pub fn swap_dbs(&self, a: DbIndex, b: DbIndex, now: UnixMillis) {
+        self.swap_dbs_holding(a, b, now, &Locked::new());
     }
 
     /// Like [`Keyspace::swap_dbs`], for a caller that holds slots itself.
-    pub fn swap_dbs_holding(&self, a: DbIndex, b: DbIndex, held: &Locked<'_>) {
+    pub fn swap_dbs_holding(&self, a: DbIndex, b: DbIndex, now: UnixMillis, held: &Locked<'_>) {
         if a == b {
             return;
         }
@@ -141,7 +146,7 @@ impl Keyspace {
         for slot in Slot::all() {
             let used = |db| self.slots.next_used(db, slot.index()) == Some(slot);
             if used(a) || used(b) {
-                self.swap_slot(a, b, slot, held);
+                self.swap_slot((a, b), slot, now, held);
             }
         }
         self.field_expiry.swap(a, b);
@@ -152,7 +157,13 @@ impl Keyspace {
         drop(state);
     }
 
-    fn swap_slot(&self, a: DbIndex, b: DbIndex, slot: Slot, held: &Locked<'_>) {
+    fn swap_slot(
+        &self,
+        (a, b): (DbIndex, DbIndex),
+        slot: Slot,
+        now: UnixMillis,
+        held: &Locked<'_>,
+    ) {
         let _borrowed = (!held.holds(slot)).then(|| self.borrow_slot(slot));
         // SAFETY: the slot is ours for as long as it is borrowed, or held; the databases differ, so the
         // tables do.
@@ -160,8 +171,21 @@ impl Keyspace {
             (&mut *self.slots.table_or_new(a, slot), &mut *self.slots.table_or_new(b, slot))
         };
         if self.watches.any_in(slot) {
-            self.watches.mark(slot, |watched, key| {
-                (watched == a || watched == b) && (holds(table_a, key) || holds(table_b, key))
+            self.watches.exchanged(slot, |watched, key, was_stale| {
+                let (own, other) = match watched {
+                    _ if watched == a => (&*table_a, &*table_b),
+                    _ if watched == b => (&*table_b, &*table_a),
+                    _ => return None,
+                };
+                if !was_stale && find(own, key).is_some() {
+                    return Some(Exchange::Changed);
+                }
+                let comes = find(other, key).map(|entry| entry.expires_at());
+                Some(match comes {
+                    None => Exchange::Absent,
+                    Some(Some(at)) if at <= now => Exchange::Stale,
+                    Some(_) => Exchange::Changed,
+                })
             });
         }
         std::mem::swap(table_a, table_b);
@@ -174,6 +198,6 @@ impl Keyspace {
     }
 }
 
-fn holds(table: &Table<Entry>, key: &[u8]) -> bool {
-    table.find(table.hash(key), key).is_some()
+fn find<'t>(table: &'t Table<Entry>, key: &[u8]) -> Option<EntryView<'t>> {
+    table.find(table.hash(key), key)
 }

@@ -40,7 +40,8 @@ pub struct Frame {
     pub start: ReplOffset,
     /// How many bytes it has.
     pub bytes: u64,
-    /// The database that the stream is in where it begins.
+    /// The database in which its first command runs: the stream is in it where the frame begins, or
+    /// the frame, a transaction, selects it.
     pub db: u16,
     /// What it changes.
     pub target: Target,
@@ -333,22 +334,19 @@ impl State {
 
     fn transaction(&mut self, batch: &Batch) {
         let first_db = batch.pieces().next().map(|(db, _)| db).expect("a batch has commands");
-        self.select(first_db);
         let start = self.end;
-        let wrapped = batch.len() > 1;
-        if wrapped {
-            self.store(b"*1\r\n$5\r\nMULTI\r\n");
-        }
+        self.store(b"*1\r\n$5\r\nMULTI\r\n");
         match batch.in_one_db() {
-            Some((_, bytes)) => self.store(bytes),
+            Some((_, bytes)) => {
+                self.select(first_db);
+                self.store(bytes);
+            }
             None => batch.pieces().for_each(|(db, bytes)| {
                 self.select(db);
                 self.store(bytes);
             }),
         }
-        if wrapped {
-            self.store(b"*1\r\n$4\r\nEXEC\r\n");
-        }
+        self.store(b"*1\r\n$4\r\nEXEC\r\n");
         self.frame(start, first_db, batch.target());
     }
 
@@ -525,6 +523,11 @@ mod tests {
                 "| MULTI | DEL a | SELECT 1 | SET a 1 | EXEC",
             ),
             ("which is where the stream stays", vec![(1, "DEL a")], "| DEL a"),
+            (
+                "the first is selected inside, as Redis does",
+                vec![(2, "DEL a"), (2, "SET b 1")],
+                "| MULTI | SELECT 2 | DEL a | SET b 1 | EXEC",
+            ),
             ("nothing is nothing", vec![], ""),
         ] {
             let end = log.append(&batch(&commands));

@@ -90,6 +90,13 @@ pub(crate) struct Names {
 }
 
 impl Client {
+    /// What it holds in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        u64::from(self.input_bytes.load(Ordering::Relaxed))
+            + self.output_bytes.load(Ordering::Relaxed)
+            + size_of::<Client>() as u64
+    }
+
     fn new(
         id: u64,
         socket: Option<RawFd>,

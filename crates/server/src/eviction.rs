@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use slotward_commands::Random;
+use slotward_commands::{Random, deletion};
 use slotward_config::Settings;
 use slotward_keyspace::{AccessRule, Db, DbIndex, ExpiryPolicy, Locked};
 use slotward_resp::OwnedArgs;
@@ -289,7 +289,8 @@ impl Round<'_> {
         }
         let gone = held.remove(&key);
         if gone && self.node.replication.wants_writes() {
-            let command: OwnedArgs = [b"DEL".as_slice(), key.bytes].into_iter().collect();
+            let command: OwnedArgs =
+                [deletion(self.live.data.lazy_free.eviction), key.bytes].into_iter().collect();
             let effect = [(candidate.db, command.as_args())];
             self.node.replication.append(Some(key.slot), &effect);
         }

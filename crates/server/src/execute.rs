@@ -536,7 +536,11 @@ impl Turn<'_> {
                 first_key: data.key,
             };
             let outcome = (data.run)(&mut call);
-            (outcome, take_removals(&mut call.db), call.db.lookups())
+            (
+                outcome,
+                take_removals(&mut call.db, view.live.data.lazy_free.expire),
+                call.db.lookups(),
+            )
         };
         if data.flags.has(Flags::READ) {
             self.worker.stats.hits.add(hits.into());

@@ -46,6 +46,11 @@ impl Garbage {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// Counts anew.
+    pub(crate) fn reset(&self) {
+        self.freed.store(0, Ordering::Relaxed);
+    }
+
     /// How many have been dropped.
     pub(crate) fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)

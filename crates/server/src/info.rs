@@ -174,8 +174,8 @@ const CLIENTS: &[Field] = &[
     ("blocked_clients", |seen| clients_with(seen, mark::BLOCKED).to_string()),
     ("tracking_clients", |_| "0".to_owned()),
     ("clients_in_timeout_table", |_| "0".to_owned()),
-    ("total_blocking_keys", |_| "0".to_owned()),
-    ("total_blocking_keys_on_nokey", |_| "0".to_owned()),
+    ("total_blocking_keys", |seen| seen.node.keyspace.awaited_keys().0.to_string()),
+    ("total_blocking_keys_on_nokey", |seen| seen.node.keyspace.awaited_keys().1.to_string()),
 ];
 
 fn peak(seen: &Seen<'_>) -> u64 {
@@ -234,12 +234,7 @@ const MEMORY: &[Field] = &[
     ("mem_clients_slaves", |_| "0".to_owned()),
     ("mem_clients_normal", |seen| {
         let clients = seen.node.clients.all();
-        let bytes = |client: &Arc<crate::client::Client>| {
-            u64::from(client.input_bytes.load(Ordering::Relaxed))
-                + client.output_bytes.load(Ordering::Relaxed)
-                + size_of::<crate::client::Client>() as u64
-        };
-        clients.iter().map(bytes).sum::<u64>().to_string()
+        clients.iter().map(|client| client.memory_bytes()).sum::<u64>().to_string()
     }),
     ("mem_cluster_links", |_| "0".to_owned()),
     ("mem_aof_buffer", |_| "0".to_owned()),

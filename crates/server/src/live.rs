@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use slotward_commands::{DataSettings, EventClass};
+use slotward_commands::{DataSettings, EventClass, LazyFree};
 use slotward_config::{BufferLimit, Settings};
 use slotward_keyspace::EncodingLimits;
 use slotward_resp::Limits;
@@ -79,5 +79,11 @@ fn data_settings(settings: &Settings) -> DataSettings {
         databases: u16::try_from(database_count(settings)).unwrap_or(u16::MAX),
         cluster_enabled: settings.cluster_enabled,
         counts_accesses: settings.maxmemory_policy.ends_with("lfu"),
+        lazy_free: LazyFree {
+            expire: settings.lazyfree_lazy_expire,
+            server_del: settings.lazyfree_lazy_server_del,
+            user_del: settings.lazyfree_lazy_user_del,
+            eviction: settings.lazyfree_lazy_eviction,
+        },
     }
 }

@@ -61,6 +61,20 @@ pub(crate) fn purge() {
     }
 }
 
+/// The allocator's own report.
+pub(crate) fn report() -> String {
+    let mut text = Vec::new();
+    // Without the parts on each arena and each size class: they are long.
+    let mut options = tikv_jemalloc_ctl::stats_print::Options::default();
+    options.skip_per_arena = true;
+    options.skip_bin_size_classes = true;
+    options.skip_large_size_classes = true;
+    match tikv_jemalloc_ctl::stats_print::stats_print(&mut text, options) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) => format!("The allocator has nothing to say: {error}"),
+    }
+}
+
 /// A number of bytes for people, as `INFO` prints it.
 pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];

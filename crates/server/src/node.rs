@@ -237,7 +237,7 @@ impl Node {
     /// Tells the replicas of keys that were removed because their time had come. To be called
     /// while the slots are still held.
     pub(crate) fn propagate_expired(&self, db: &mut Db<'_>) -> usize {
-        let removed = slotward_commands::take_removals(db);
+        let removed = slotward_commands::take_removals(db, self.live.load().data.lazy_free.expire);
         if self.replication.wants_writes() {
             for (index, command) in &removed {
                 let slot = slotward_types::slot_of(&command.as_args()[1]);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::value::{Str, Value, WrongType};
-use crate::{DbSet, Encoding, StrBuf};
+use crate::{DbSet, Encoding, StrBuf, Watch};
 
 /// A keyspace with a way to act on one key at a time.
 struct World {
@@ -259,7 +259,7 @@ fn databases_are_apart_and_swap() {
     let counts = |db| (world.keyspace.dbsize(db), world.keyspace.volatile_keys(db));
     assert_eq!((counts(zero), counts(two)), ((1, 0), (1, 1)));
     let memory = world.memory();
-    world.keyspace.swap_dbs(zero, two);
+    world.keyspace.swap_dbs(zero, two, world.now);
     assert_eq!((counts(zero), counts(two)), ((1, 1), (1, 0)));
     assert_eq!(world.get("a"), None);
     assert_eq!(world.get("b").as_deref(), Some("in two"));
@@ -267,8 +267,8 @@ fn databases_are_apart_and_swap() {
         world.keyspace.used_slots(zero).collect::<Vec<_>>(),
         [world.keyspace.key(b"b").slot]
     );
-    world.keyspace.swap_dbs(two, DbIndex(1));
-    world.keyspace.swap_dbs(DbIndex(1), DbIndex(1));
+    world.keyspace.swap_dbs(two, DbIndex(1), world.now);
+    world.keyspace.swap_dbs(DbIndex(1), DbIndex(1), world.now);
     assert_eq!(world.memory(), memory);
     assert!(!world.keyspace.flush(DbSet::One(DbIndex(1))).is_empty());
     assert_eq!((counts(zero).0, counts(DbIndex(1)).0), (1, 0));
@@ -377,10 +377,10 @@ fn flushed_and_swapped_databases_dirty_the_keys_they_had() {
     let (had, absent) = (watch("k"), watch("other"));
     drop(world.keyspace.flush(DbSet::One(DbIndex(1))));
     assert!(!had.is_dirty(), "another database");
-    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1), world.now);
     assert!(had.is_dirty() && !absent.is_dirty());
     let comes_back = watch("k");
-    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1), world.now);
     assert!(comes_back.is_dirty(), "it exists in the database that came");
     let flushed = watch("k");
     drop(world.keyspace.flush(DbSet::All));
@@ -565,6 +565,52 @@ fn ended_fields_are_looked_for() {
     assert!(!world.keyspace.slots.is_due(slot, world.now.0));
     world.now.0 += 1000;
     assert!(world.keyspace.slots.is_due(slot, world.now.0), "the next one was noted");
-    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1));
+    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1), world.now);
     assert_eq!(expire(&world), 1, "wherever it is by now");
+}
+
+/// Watches of `k` in databases 0 and 1, by the number of the database.
+fn watches_of_k(world: &World) -> [Watch; 2] {
+    let key = world.keyspace.key(b"k");
+    let guard = world.keyspace.try_lock(key.slot).unwrap();
+    [0, 1].map(|db| world.keyspace.watch(&guard, DbIndex(db), &key))
+}
+
+#[test]
+fn a_swap_changes_what_is_not_over_on_both_sides() {
+    let over = SetExpiry::At(UnixMillis(1_000_000));
+    let rows: [(&str, Option<SetExpiry>, Option<SetExpiry>, [bool; 2]); 4] = [
+        ("nothing and nothing", None, None, [false, false]),
+        ("it comes to 0 and goes from 1", None, Some(SetExpiry::Clear), [true, true]),
+        // Seen from 1 it was there when the watch began.
+        ("one that is over comes to 0", None, Some(over), [false, true]),
+        ("both have one", Some(over), Some(SetExpiry::Clear), [true, true]),
+    ];
+    for (why, zero, one, want) in rows {
+        let mut world = World::new();
+        for (db, expiry) in [(0, zero), (1, one)] {
+            if let Some(expiry) = expiry {
+                let set = |db: &mut Db<'_>, key: &Key<'_>| db.set_string(key, b"v", expiry);
+                world.with_in(DbIndex(db), "k", set);
+            }
+        }
+        let watches = watches_of_k(&world);
+        world.now = UnixMillis(2_000_000);
+        world.keyspace.swap_dbs(DbIndex(0), DbIndex(1), world.now);
+        assert_eq!(watches.map(|watch| watch.is_dirty()), want, "{why}");
+    }
+}
+
+#[test]
+fn the_end_of_what_came_by_a_swap_when_it_was_over_is_no_change() {
+    let mut world = World::new();
+    let set = |db: &mut Db<'_>, key: &Key<'_>| db.set_string(key, b"v", at(1_000_000));
+    world.with_in(DbIndex(1), "k", set);
+    let [watch, _] = watches_of_k(&world);
+    world.now = UnixMillis(2_000_000);
+    world.keyspace.swap_dbs(DbIndex(0), DbIndex(1), world.now);
+    assert_eq!(world.get("k"), None);
+    assert!(!watch.is_dirty(), "it was removed, and nobody had seen it");
+    world.set("k", "v", SetExpiry::Clear);
+    assert!(watch.is_dirty());
 }

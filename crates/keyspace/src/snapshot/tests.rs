@@ -163,7 +163,7 @@ impl World {
     }
 
     fn swap(&mut self, a: DbIndex, b: DbIndex) {
-        self.keyspace.swap_dbs(a, b);
+        self.keyspace.swap_dbs(a, b, UnixMillis(0));
         let renamed = |db| {
             if db == a {
                 b

@@ -80,6 +80,7 @@ fn set(call: &mut NodeCall<'_>) -> Outcome {
 
 fn resetstat(call: &mut NodeCall<'_>) -> Outcome {
     call.node.stats.reset();
+    call.node.garbage.reset();
     call.reply.ok();
     Ok(())
 }

@@ -355,7 +355,7 @@ fn swapdb(call: &mut NodeCall<'_>) -> Outcome {
     if first != second {
         let nothing = Locked::new();
         let held = call.held.as_deref().unwrap_or(&nothing);
-        call.node.keyspace.swap_dbs_holding(first, second, held);
+        call.node.keyspace.swap_dbs_holding(first, second, call.now, held);
     }
     call.effects.changed(1);
     call.reply.ok();

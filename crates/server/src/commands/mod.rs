@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod debug;
 mod keyspace;
+mod memory;
 mod server;
 mod slotward;
 mod transaction;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<&'static [NodeCommand]> {
         transaction::COMMANDS,
         keyspace::COMMANDS,
         server::COMMANDS,
+        memory::COMMANDS,
         config::COMMANDS,
         debug::COMMANDS,
         cluster::COMMANDS,

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use slotward_commands::{
-    Access, Arg, CmdError, Command, Flags, Group, Keys, command_count, command_docs,
-    command_getkeys, command_getkeysandflags, command_info, command_list,
+    Arg, CmdError, Command, Flags, Group, command_count, command_docs, command_getkeys,
+    command_getkeysandflags, command_info, command_list,
 };
 
 use super::{ADMIN, ANYTIME, NODE, container, row};
 use crate::call::{Handler, Later, NodeCall, NodeCommand, Outcome};
-use crate::{clock, info, memory};
+use crate::{clock, info};
 
 const fn server(
     name: &'static str,
@@ -146,32 +146,6 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
             ),
         ],
     },
-    NodeCommand::container(
-        container("memory", Group::Server, "4.0.0", "Commands about memory."),
-        &[
-            NodeCommand::new(
-                Command {
-                    keys: &[Keys::at(2, Access::PEEK)],
-                    args: &[Arg::key("key"), Arg::integer("count").token("SAMPLES").optional()],
-                    complexity: "O(N) in the number of samples",
-                    ..server("usage", -3, Flags::READ, "4.0.0", "Estimates the memory of a key.")
-                },
-                Handler::Later(memory_usage),
-            ),
-            NodeCommand::new(
-                server("purge", 2, Flags::NONE, "4.0.0", "Gives free memory back to the system."),
-                Handler::Now(memory_purge),
-            ),
-            NodeCommand::new(
-                server("doctor", 2, Flags::NONE, "4.0.0", "Says whether memory use looks sound."),
-                Handler::Now(memory_doctor),
-            ),
-            NodeCommand::new(
-                server("help", 2, ANYTIME, "4.0.0", "Lists the subcommands."),
-                Handler::Now(memory_help),
-            ),
-        ],
-    ),
     NodeCommand::container(
         container("slowlog", Group::Server, "2.2.12", "Commands about the slow log."),
         &[
@@ -384,57 +358,6 @@ fn command_help(call: &mut NodeCall<'_>) -> Outcome {
             "GETKEYS <command> [<arg> ...] | GETKEYSANDFLAGS <command> [<arg> ...]",
         ],
     );
-    Ok(())
-}
-
-fn memory_usage<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
-    Box::pin(async move {
-        match call.argv.len() {
-            3 => {}
-            5 if call.is_word(3, "SAMPLES") => {
-                if call.int(4)? < 0 {
-                    return Err(CmdError::Syntax);
-                }
-            }
-            _ => return Err(CmdError::Syntax),
-        }
-        let bytes = call.arg(2).to_vec();
-        let key = call.node.keyspace.key(&bytes);
-        let db = call.conn.db;
-        let info = call.in_slot(key.slot, db, |view, _| view.object_info(&key)).await;
-        match info {
-            Some(info) => call.reply.integer(info.memory_bytes as i64),
-            None => call.reply.null(),
-        }
-        Ok(())
-    })
-}
-
-fn memory_purge(call: &mut NodeCall<'_>) -> Outcome {
-    memory::purge();
-    call.reply.ok();
-    Ok(())
-}
-
-fn memory_doctor(call: &mut NodeCall<'_>) -> Outcome {
-    let usage = memory::usage();
-    let keys: u64 = (0..call.node.keyspace.databases())
-        .map(|db| call.node.keyspace.dbsize(slotward_keyspace::DbIndex(db)))
-        .sum();
-    let ratio = usage.resident as f64 / usage.allocated.max(1) as f64;
-    let text = if usage.allocated < 5 << 20 || keys == 0 {
-        "There is little data, so there is nothing to say about its memory.".to_owned()
-    } else if ratio > 1.4 {
-        format!("Resident memory is {ratio:.2} times what is allocated: MEMORY PURGE may help.")
-    } else {
-        format!("Memory use looks sound (resident is {ratio:.2} times what is allocated).")
-    };
-    call.reply.verbatim("txt", text.as_bytes());
-    Ok(())
-}
-
-fn memory_help(call: &mut NodeCall<'_>) -> Outcome {
-    super::help(call, "MEMORY", &["USAGE <key> [SAMPLES <count>]", "PURGE", "DOCTOR"]);
     Ok(())
 }
 
