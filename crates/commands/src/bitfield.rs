@@ -262,7 +262,7 @@ fn bitfield(call: &mut Call<'_>) -> Result<(), CmdError> {
         bytes.resize(bytes.len().max(needed), 0);
         let done: Vec<_> = ops.iter().map(|op| op.apply(bytes)).collect();
         // A string that only grew has changed too, even if every operation failed.
-        let changes = done.iter().filter(|(_, changed)| *changed).count() + usize::from(grows);
+        let changes = done.iter().filter(|(_, changed)| *changed).count().max(usize::from(grows));
         (done, changes)
     })?;
     if changes > 0 {

@@ -156,6 +156,11 @@ impl Keyspace {
         std::mem::take(&mut *self.garbage.lock())
     }
 
+    /// How many of them there are at the moment.
+    pub fn garbage_len(&self) -> usize {
+        self.garbage.lock().len()
+    }
+
     pub(crate) fn add_garbage(&self, value: Value) {
         let mut garbage = self.garbage.lock();
         if garbage.len() < GARBAGE_MAX {

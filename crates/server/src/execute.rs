@@ -196,6 +196,8 @@ pub(crate) struct View {
     write_refusal: Option<&'static str>,
     /// Why data may not be read, if it may not.
     read_refusal: Option<&'static str>,
+    /// Whether only commands that do without current data are executed.
+    is_stale: bool,
     /// Whether commands that need memory must make room first.
     pub(crate) limits_memory: bool,
 }
@@ -215,12 +217,12 @@ impl View {
         let live = node.live.load_full();
         let settings = &live.settings;
         let leased = node.role.holds_lease(word);
+        let is_stale = !word.is_master()
+            && !settings.replica_serve_stale_data
+            && !node.replication.is_in_sync();
         let read_refusal = if !leased {
             Some(if settings.cluster_enabled { NO_LEASE_CLUSTER } else { NO_LEASE })
-        } else if !word.is_master()
-            && !settings.replica_serve_stale_data
-            && !node.replication.is_in_sync()
-        {
+        } else if is_stale {
             Some(STALE)
         } else {
             None
@@ -244,8 +246,15 @@ impl View {
                 && (word.is_master() || !settings.replica_ignore_maxmemory),
             write_refusal,
             read_refusal,
+            is_stale,
             live,
         }
+    }
+
+    /// Why a command that touches no data may not be executed, if it may not.
+    #[inline]
+    pub(crate) fn stale_refusal(&self, flags: Flags) -> Option<&'static str> {
+        (self.is_stale && !flags.has(Flags::STALE)).then_some(STALE)
     }
 
     /// Why a command with these flags may not be executed, if it may not.
@@ -594,9 +603,11 @@ impl Turn<'_> {
         if let Some(wait) = Self::waits(self.node.pause.now(), hot.flags) {
             return Flow::Wait(wait);
         }
-        if hot.flags.has(Flags::WRITE)
-            && let Some(refusal) = self.view.refusal(hot.flags)
-        {
+        let refusal = match hot.flags.has(Flags::WRITE) {
+            true => self.view.refusal(hot.flags),
+            false => self.view.stale_refusal(hot.flags),
+        };
+        if let Some(refusal) = refusal {
             return self.reject(id, refusal);
         }
         let of_data = hot.flags.has(Flags::READ) || hot.flags.has(Flags::WRITE);
@@ -712,11 +723,6 @@ impl Turn<'_> {
     /// The routing of queued commands, under the locks of their slots.
     pub(crate) fn route_held(&self, slots: &[Slot], writes: bool) -> Result<(), CmdError> {
         self.route_all(slots, if writes { Flags::WRITE } else { Flags::READ })
-    }
-
-    /// Why a command with these flags is refused at the moment, if it is.
-    pub(crate) fn refusal(&self, flags: Flags) -> Option<&'static str> {
-        self.view.refusal(flags)
     }
 
     /// Queues a command of a transaction, after the tests that it would have to pass now.

@@ -243,7 +243,9 @@ const MEMORY: &[Field] = &[
         if seen.memory.active > 0 { "jemalloc-5.3.0" } else { "system" }.to_owned()
     }),
     ("active_defrag_running", |_| "0".to_owned()),
-    ("lazyfree_pending_objects", |seen| seen.node.garbage.pending().to_string()),
+    ("lazyfree_pending_objects", |seen| {
+        (seen.node.garbage.pending() + seen.node.keyspace.garbage_len() as u64).to_string()
+    }),
     ("lazyfreed_objects", |seen| seen.node.garbage.freed().to_string()),
 ];
 

@@ -37,7 +37,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         node.stats.sample(clock::unix_now().0);
         let garbage = node.keyspace.take_garbage();
         if !garbage.is_empty() {
-            node.garbage.drop_later(garbage);
+            node.garbage.drop_all_later(garbage);
         }
         let limited = node.live.load().settings.maxmemory > 0;
         if limited || ticks.is_multiple_of(10) {

@@ -55,6 +55,8 @@ struct Needs {
     whole: bool,
     /// Properties of all its commands together, as far as they decide whether it may run.
     flags: Flags,
+    /// Properties that each of its commands has.
+    common: Flags,
 }
 
 /// Runs the queued commands.
@@ -114,8 +116,13 @@ fn because_of(refusal: &str) -> String {
 
 fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
     let registry = node.commands.registry();
-    let mut needs =
-        Needs { routed: Vec::new(), slots: Vec::new(), whole: false, flags: Flags::NONE };
+    let mut needs = Needs {
+        routed: Vec::new(),
+        slots: Vec::new(),
+        whole: false,
+        flags: Flags::NONE,
+        common: Flags::STALE,
+    };
     let mut indexes = Vec::new();
     for (id, args) in &transaction.queue {
         let argv = args.as_args();
@@ -127,6 +134,9 @@ fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
         }
         let hot = node.commands.hot(*id);
         needs.flags = needs.flags.and(hot.flags);
+        if !hot.flags.has(Flags::STALE) {
+            needs.common = Flags::NONE;
+        }
         needs.whole |= matches!(hot.exec, Exec::Node(Handler::Whole(_) | Handler::Later(_)));
     }
     let watched = watched.iter().map(|watched| slotward_types::slot_of(&watched.key));
@@ -163,7 +173,10 @@ fn run(
     }
     let is_write = needs.flags.has(Flags::WRITE);
     let touches_data = is_write || needs.flags.has(Flags::READ);
-    let refusal = touches_data.then(|| turn.refusal(needs.flags)).flatten();
+    let refusal = match touches_data {
+        true => turn.view.refusal(needs.flags),
+        false => turn.view.stale_refusal(needs.common),
+    };
     let refused = refusal
         .map(because_of)
         .or_else(|| turn.route_held(&needs.routed, is_write).err().map(|error| error.to_string()));

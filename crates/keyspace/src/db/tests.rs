@@ -579,14 +579,14 @@ fn watches_of_k(world: &World) -> [Watch; 2] {
 #[test]
 fn a_swap_changes_what_is_not_over_on_both_sides() {
     let over = SetExpiry::At(UnixMillis(1_000_000));
-    let rows: [(&str, Option<SetExpiry>, Option<SetExpiry>, [bool; 2]); 4] = [
-        ("nothing and nothing", None, None, [false, false]),
-        ("it comes to 0 and goes from 1", None, Some(SetExpiry::Clear), [true, true]),
+    let rows = [
+        ("nothing and nothing", [None, None], [false, false]),
+        ("it comes to 0 and goes from 1", [None, Some(SetExpiry::Clear)], [true, true]),
         // Seen from 1 it was there when the watch began.
-        ("one that is over comes to 0", None, Some(over), [false, true]),
-        ("both have one", Some(over), Some(SetExpiry::Clear), [true, true]),
+        ("one that is over comes to 0", [None, Some(over)], [false, true]),
+        ("both have one", [Some(over), Some(SetExpiry::Clear)], [true, true]),
     ];
-    for (why, zero, one, want) in rows {
+    for (why, [zero, one], want) in rows {
         let mut world = World::new();
         for (db, expiry) in [(0, zero), (1, one)] {
             if let Some(expiry) = expiry {

@@ -447,7 +447,8 @@ impl<'a> Db<'a> {
             ValueRef::Hash(hash) => hash.len(),
             ValueRef::Set(set) => set.len(),
             ValueRef::ZSet(zset) => zset.len(),
-            ValueRef::Stream(stream) => stream.parts(),
+            // Each is an allocation of its own, unlike most elements of the others.
+            ValueRef::Stream(stream) => stream.parts() * 8,
         };
         if elements >= GARBAGE_MIN {
             self.keyspace.add_garbage(entry.into_value().0);
