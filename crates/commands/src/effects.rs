@@ -14,6 +14,8 @@ pub struct Effects {
     rewritten: Option<Vec<OwnedArgs>>,
     events: Vec<Event>,
     waits: Option<Box<WaitFor>>,
+    /// Nobody hears what is propagated instead of commands.
+    unheard: bool,
 }
 
 /// A keyspace event.
@@ -42,6 +44,20 @@ impl Effects {
         self.rewritten = None;
         self.events.clear();
         self.waits = None;
+        self.unheard = false;
+    }
+
+    /// Says whether anybody hears what is propagated until [`Effects::clear`]; if not, it need not be
+    /// written down.
+    #[inline]
+    pub fn set_heard(&mut self, heard: bool) {
+        self.unheard = !heard;
+    }
+
+    /// Whether anybody hears what is propagated.
+    #[inline]
+    pub fn is_heard(&self) -> bool {
+        !self.unheard
     }
 
     /// The call found nothing and is to be repeated when it may: see [`WaitFor`].
@@ -65,7 +81,10 @@ impl Effects {
     /// This command is propagated instead of the one received. Several calls propagate several
     /// commands, as one transaction.
     pub fn propagate<'a>(&mut self, args: impl IntoIterator<Item = &'a [u8]>) {
-        self.rewritten.get_or_insert_default().push(args.into_iter().collect());
+        let rewritten = self.rewritten.get_or_insert_default();
+        if !self.unheard {
+            rewritten.push(args.into_iter().collect());
+        }
     }
 
     /// Nothing is propagated, whatever changed, unless [`Effects::propagate`] follows.
@@ -102,13 +121,15 @@ impl Effects {
 
 /// What replicas are to be told of keys and fields that were removed because their time had come,
 /// since this was last asked; `lazy` as [`LazyFree::expire`]. It goes before the command's own effect.
+#[inline]
 pub fn take_removals(db: &mut Db<'_>, lazy: bool) -> Vec<(DbIndex, OwnedArgs)> {
+    if db.has_removed() { take_some_removals(db, lazy) } else { Vec::new() }
+}
+
+#[cold]
+fn take_some_removals(db: &mut Db<'_>, lazy: bool) -> Vec<(DbIndex, OwnedArgs)> {
     let keys = db.take_expired();
     let fields = db.take_expired_fields();
-    // Nearly always.
-    if keys.is_empty() && fields.is_empty() {
-        return Vec::new();
-    }
     let of_key =
         |(db, key): (DbIndex, Box<[u8]>)| (db, [deletion(lazy), &key].into_iter().collect());
     let of_fields = |expired: ExpiredFields| {
@@ -218,6 +239,20 @@ mod tests {
             assert_eq!(EventClass::from_letters(letters).unwrap().to_letters(), want, "{why}");
         }
         assert_eq!(EventClass::from_letters("q"), None);
+    }
+
+    #[test]
+    fn what_nobody_hears_is_not_written_down() {
+        let mut effects = Effects::default();
+        for heard in [true, false] {
+            effects.clear();
+            effects.set_heard(heard);
+            effects.propagate([b"DEL".as_slice(), b"k"]);
+            let count = effects.rewritten().map(<[OwnedArgs]>::len);
+            assert_eq!(count, Some(usize::from(heard)), "it is rewritten either way");
+        }
+        effects.clear();
+        assert!(effects.is_heard(), "the next call is heard unless that is said again");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use slotward_resp::Args;
 
+use crate::arg::{Arg, ArgKind};
 use crate::command::{Command, Flags, Run};
 use crate::error::CmdError;
 use crate::keys::{Access, Begin, Find, Keys};
@@ -76,7 +77,7 @@ struct Place {
     id: CommandId,
 }
 
-/// A name as two words that forget case: all of it, for names of up to 16 bytes.
+/// A name as two words in lower case: all of it, for names of up to 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Folded {
     low: u64,
@@ -84,28 +85,42 @@ struct Folded {
     len: u8,
 }
 
+/// The longest name that [`Folded`] holds wholly.
+const FOLDED_BYTES_MAX: usize = 16;
+
+/// Eight bytes with the capital letters among them in lower case.
+#[inline]
+fn lower(eight: u64) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Each byte's high bit, without carries between bytes: at least `A`, and beyond `Z`.
+    let seven = eight & !HIGH;
+    let from_a = seven + LOW * (0x80 - b'A' as u64);
+    let beyond_z = seven + LOW * (0x80 - b'Z' as u64 - 1);
+    let capital = from_a & !beyond_z & !eight & HIGH;
+    eight | capital >> 2
+}
+
 impl Folded {
     #[inline]
     fn new(name: &[u8]) -> Folded {
-        const CASE: u64 = 0x2020_2020_2020_2020;
         let len = name.len();
-        let eight = |at: usize| {
-            u64::from_le_bytes(name[at..at + 8].try_into().expect("eight bytes were taken")) | CASE
+        let (low, high) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                (Some(first), Some(last)) => {
+                    (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+                }
+                _ => match name {
+                    [] => (0, 0),
+                    _ => {
+                        let byte = |at: usize| u64::from(name[at]);
+                        (byte(0) | byte(len / 2) << 8, byte(len - 1))
+                    }
+                },
+            },
         };
-        let four = |at: usize| {
-            let bytes = name[at..at + 4].try_into().expect("four bytes were taken");
-            u64::from(u32::from_le_bytes(bytes) | CASE as u32)
-        };
-        let (low, high) = match len {
-            8.. => (eight(0), eight(len - 8)),
-            4.. => (four(0), four(len - 4)),
-            1.. => {
-                let byte = |at: usize| u64::from(name[at] | 0x20);
-                (byte(0) | byte(len / 2) << 8, byte(len - 1))
-            }
-            0 => (0, 0),
-        };
-        Folded { low, high, len: len.min(255) as u8 }
+        Folded { low: lower(low), high: lower(high), len: len.min(255) as u8 }
     }
 
     #[inline]
@@ -183,9 +198,8 @@ impl Registry {
         let mask = self.places.len() - 1;
         let mut at = folded.hash() & mask;
         while let Some(place) = self.places[at] {
-            // Folding is not exact for other bytes than letters, so the name itself decides.
             if place.folded == folded
-                && self.rows[place.id.index()].command.name.as_bytes().eq_ignore_ascii_case(name)
+                && (name.len() <= FOLDED_BYTES_MAX || self.is_called(place.id, name))
             {
                 return Some(place.id);
             }
@@ -194,9 +208,13 @@ impl Registry {
         None
     }
 
+    fn is_called(&self, id: CommandId, name: &[u8]) -> bool {
+        self.rows[id.index()].command.name.as_bytes().eq_ignore_ascii_case(name)
+    }
+
     fn subcommand(&self, container: CommandId, word: &[u8]) -> Option<CommandId> {
         let ids = &self.rows[container.index()].subcommands;
-        ids.iter().copied().find(|id| self.command(*id).name.as_bytes().eq_ignore_ascii_case(word))
+        ids.iter().copied().find(|id| self.is_called(*id, word))
     }
 
     /// The command called `name`, in any case; a subcommand as `container|word`.
@@ -222,6 +240,13 @@ impl Registry {
     #[inline]
     pub fn key_shape(&self, id: CommandId) -> KeyShape {
         self.rows[id.index()].shape
+    }
+
+    /// Where the first member or field stands that the command looks for in the collection at its
+    /// key, as long as no option stands before it.
+    pub fn member_index(&self, id: CommandId) -> Option<u16> {
+        let in_one_key = matches!(self.key_shape(id), KeyShape::One(_));
+        if in_one_key { first_member(self.command(id).args, &mut 1) } else { None }
     }
 
     /// A command's properties, with those that follow from its row.
@@ -376,6 +401,26 @@ fn legacy_range(keys: &[Keys]) -> Option<Span> {
     }))
 }
 
+/// Where the first argument called member or field stands, if the first of these stands at `at`.
+fn first_member(args: &[Arg], at: &mut u16) -> Option<u16> {
+    for arg in args.iter().filter(|arg| !arg.optional) {
+        if arg.kind == ArgKind::Block {
+            if let Some(found) = first_member(arg.args, at) {
+                return Some(found);
+            }
+            continue;
+        }
+        if arg.token.is_some() || arg.kind == ArgKind::OneOf {
+            return None;
+        }
+        if matches!(arg.name, "member" | "field") {
+            return Some(*at);
+        }
+        *at += 1;
+    }
+    None
+}
+
 fn key_shape(command: &Command) -> KeyShape {
     let keys = command.keys;
     if keys.is_empty() {
@@ -411,4 +456,53 @@ fn dynamic_keys(specs: &[Keys], argv: Args<'_>, out: &mut Vec<usize>) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn members_are_found_where_rows_say() {
+        let registry = Registry::new([]);
+        for (name, index) in [
+            ("hset", Some(2)),
+            ("hget", Some(2)),
+            ("sadd", Some(2)),
+            ("sismember", Some(2)),
+            ("zadd", Some(3)),
+            ("zscore", Some(2)),
+            ("zincrby", Some(3)),
+            ("get", None),
+            ("hgetall", None),
+            ("smove", None),
+        ] {
+            let id = registry.by_name(name.as_bytes()).expect("there is such a command");
+            assert_eq!(registry.member_index(id), index, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_nothing_like_them() {
+        let registry = Registry::new([]);
+        for id in registry.top() {
+            let name = registry.command(*id).name;
+            assert_eq!(registry.by_name(name.to_uppercase().as_bytes()), Some(*id), "{name}");
+            for at in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                other[at] ^= 0x20;
+                let same = other[at].is_ascii_alphabetic();
+                assert_eq!(registry.by_name(&other).is_some(), same, "{other:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lower_is_lower_case(bytes in any::<[u8; 8]>()) {
+            let lowered = lower(u64::from_le_bytes(bytes)).to_le_bytes();
+            prop_assert_eq!(lowered.as_slice(), bytes.to_ascii_lowercase());
+        }
+    }
 }

@@ -666,12 +666,10 @@ fn decrby(call: &mut Call<'_>) -> Result<(), CmdError> {
 
 fn add(call: &mut Call<'_>, increment: i64) -> Result<(), CmdError> {
     let key = call.key(1);
-    let old = match call.db.string(&key)? {
-        None => 0,
-        Some(value) => value.as_int().ok_or(CmdError::NotAnInteger)?,
-    };
-    let new = old.checked_add(increment).ok_or(CmdError::Overflow)?;
-    call.db.set_integer(&key, new, SetExpiry::Keep);
+    let new = call.db.update_integer(&key, |old| {
+        let old = old.as_int().ok_or(CmdError::NotAnInteger)?;
+        old.checked_add(increment).ok_or(CmdError::Overflow)
+    })?;
     call.effects.changed(1);
     call.notify(EventClass::STRING, "incrby", key.bytes);
     call.reply.integer(new);

@@ -250,6 +250,12 @@ impl<'a> EntryView<'a> {
         self.expires_at().is_some_and(|at| now > at)
     }
 
+    /// Whether it is a string that is kept as an integer.
+    #[inline]
+    pub(crate) fn is_integer(self) -> bool {
+        self.kind_code() == INT
+    }
+
     /// Whether it is a string.
     #[inline]
     pub(crate) fn is_string(self) -> bool {
@@ -306,8 +312,14 @@ impl<'a> EntryView<'a> {
     }
 
     /// Bytes that it occupies with everything behind it.
+    #[inline]
     pub(crate) fn memory(self) -> usize {
-        let behind = match self.value() {
+        if self.kind_code() <= INLINE { self.size() } else { self.size() + self.memory_behind() }
+    }
+
+    /// Bytes behind the entry's own allocation.
+    fn memory_behind(self) -> usize {
+        match self.value() {
             ValueRef::String(_) if self.kind_code() == BUFFER => {
                 // SAFETY: this shape has a buffer there.
                 unsafe { (*self.at::<Vec<u8>>(payload_offset(self.shape()))).capacity() }
@@ -318,8 +330,7 @@ impl<'a> EntryView<'a> {
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
-        };
-        self.size() + behind
+        }
     }
 }
 
@@ -468,6 +479,42 @@ impl Entry {
             // caller holds the slot, so nobody else reads them now.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), view.at(1), 3) };
         }
+    }
+
+    /// Puts a string into the place of one of the same form and class of size, where it is; false,
+    /// with nothing done, if that is not what the two are. To be called with a view that is lent
+    /// exclusively.
+    #[inline]
+    pub(crate) fn overwrite(view: EntryView<'_>, payload: &Payload<'_>) -> bool {
+        match payload {
+            Payload::Int(value) if view.is_integer() => Self::set_integer(view, *value),
+            Payload::Bytes(bytes) if view.kind_code() == INLINE && bytes.len() <= INLINE_MAX => {
+                let begin = view.key_offset() + view.key_len();
+                if bytes.len() != view.inline_len() && round_up(begin + bytes.len()) != view.size()
+                {
+                    return false;
+                }
+                // SAFETY: the allocation has room for an inline value of this length behind the key,
+                // and nothing else refers to it now.
+                unsafe {
+                    view.at::<u16>(6).write(bytes.len() as u16);
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), view.at(begin), bytes.len());
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Changes the integer that the entry holds. To be called with a view that is lent exclusively.
+    ///
+    /// # Panics
+    /// If it holds something else.
+    #[inline]
+    pub(crate) fn set_integer(view: EntryView<'_>, value: i64) {
+        assert!(view.is_integer(), "an entry that holds no integer");
+        // SAFETY: this shape has an integer there, aligned; nothing else refers to it now.
+        unsafe { view.at::<i64>(payload_offset(view.shape())).write(value) };
     }
 
     /// The same key with another payload and expiry: in place if its class of size stays.

@@ -7,12 +7,13 @@ use slotward_types::{Slot, UnixMillis, slot_of};
 
 use crate::access::{AccessRule, RuleCell};
 use crate::counters::{Counted, Counters};
+use crate::entry::EntryView;
 use crate::field_expiry::FieldExpiry;
 use crate::hash::{Key, hash_bytes, set_collection_seed};
 use crate::lock::{LockByte, Queues, SlotGuard};
 use crate::slots::Slots;
 use crate::snapshot::Snapshots;
-use crate::value::Value;
+use crate::value::{Value, ValueRef};
 use crate::watch::{Watch, Watches};
 
 /// The number of a database, as `SELECT` takes it. Whether it exists is for
@@ -105,6 +106,26 @@ impl Keyspace {
         if let Some(table) = self.slots.table(db, key.slot) {
             // SAFETY: the slot is held from the line above to the line below.
             unsafe { (*table).prefetch_entry(key.hash) };
+        }
+        self.unlock(key.slot);
+    }
+
+    /// Asks the processor to fetch these members of the collection at the key, if it is a large hash,
+    /// set or sorted set. Useful when the entry is in the cache. Does nothing when the slot is held.
+    #[allow(unsafe_code)]
+    pub fn prefetch_members(&self, db: DbIndex, key: &Key<'_>, members: &[&[u8]]) {
+        if !self.lock_byte(key.slot).try_take() {
+            return;
+        }
+        if let Some(table) = self.slots.table(db, key.slot) {
+            // SAFETY: the slot is held from the line above to the line below.
+            let found = unsafe { (*table).find(key.hash, key.bytes) };
+            match found.map(EntryView::value) {
+                Some(ValueRef::Hash(hash)) => hash.prefetch(members),
+                Some(ValueRef::Set(set)) => set.prefetch(members),
+                Some(ValueRef::ZSet(zset)) => zset.prefetch(members),
+                _ => {}
+            }
         }
         self.unlock(key.slot);
     }

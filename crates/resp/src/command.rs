@@ -114,48 +114,101 @@ impl CommandDecoder {
                 if first != b'*' {
                     return decode_inline(buffer, start, spans, limits);
                 }
-                let Some((digits, next)) = line(buffer, start + 1) else {
-                    return too_long_or_incomplete(
-                        buffer,
-                        start,
-                        limits,
-                        ProtocolError::CountTooLong,
-                    );
-                };
-                let count = parse_length(digits).ok_or(ProtocolError::BadArgCount)?;
-                if count <= 0 {
-                    return Ok(Decoded::Command { end: next });
+                match decode_count(buffer, start, limits)? {
+                    Ok((args_left, next)) => Pending { args_left, at: next - start },
+                    Err(needed) => return Ok(Decoded::Incomplete { needed }),
                 }
-                if count as u64 > limits.args_max as u64 {
-                    return Err(unauthenticated_or(
-                        limits,
-                        ProtocolError::UnauthenticatedArgCount,
-                        ProtocolError::BadArgCount,
-                    ));
-                }
-                Pending { args_left: count as usize, at: next - start }
             }
         };
+        let mut at = start + pending.at;
         while pending.args_left > 0 {
-            let at = start + pending.at;
             match decode_bulk(buffer, at, limits)? {
                 Ok((span, next)) => {
                     spans.push(span);
-                    pending.at = next - start;
+                    at = next;
                     pending.args_left -= 1;
                 }
                 Err(needed) => {
+                    pending.at = at - start;
                     self.pending = Some(pending);
                     return Ok(Decoded::Incomplete { needed });
                 }
             }
         }
-        Ok(Decoded::Command { end: start + pending.at })
+        Ok(Decoded::Command { end: at })
     }
 }
 
+/// The length of one or two digits that is announced at `at`, between a `*` or `$` and a line break,
+/// and the index after them: what nearly all lengths are.
+#[inline]
+fn short_length(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line: [u8; 5] = *buffer.get(at..)?.first_chunk()?;
+    let (first, second) = (line[1].wrapping_sub(b'0'), line[2].wrapping_sub(b'0'));
+    if first > 9 {
+        return None;
+    }
+    if line[2] == b'\r' {
+        return Some((usize::from(first), at + 4));
+    }
+    (second <= 9 && line[3] == b'\r')
+        .then(|| (usize::from(first) * 10 + usize::from(second), at + 5))
+}
+
+/// The number of arguments that a command announces, and the index after it; or how long the buffer
+/// must get. None for a command without arguments.
+#[inline]
+fn decode_count(
+    buffer: &[u8],
+    start: usize,
+    limits: &Limits,
+) -> Result<Result<(usize, usize), usize>, ProtocolError> {
+    match short_length(buffer, start) {
+        Some((count, next)) if count <= limits.args_max => Ok(Ok((count, next))),
+        _ => decode_any_count(buffer, start, limits),
+    }
+}
+
+fn decode_any_count(
+    buffer: &[u8],
+    start: usize,
+    limits: &Limits,
+) -> Result<Result<(usize, usize), usize>, ProtocolError> {
+    let Some((digits, next)) = line(buffer, start + 1) else {
+        if buffer.len() - start > limits.inline_bytes_max {
+            return Err(ProtocolError::CountTooLong);
+        }
+        return Ok(Err(buffer.len() + 1));
+    };
+    let count = parse_length(digits).ok_or(ProtocolError::BadArgCount)?;
+    if count > 0 && count as u64 > limits.args_max as u64 {
+        return Err(unauthenticated_or(
+            limits,
+            ProtocolError::UnauthenticatedArgCount,
+            ProtocolError::BadArgCount,
+        ));
+    }
+    Ok(Ok((count.max(0) as usize, next)))
+}
+
 /// One `$<length>\r\n<bytes>\r\n`: its span and the index after it, or how long the buffer must get.
+#[inline]
 fn decode_bulk(
+    buffer: &[u8],
+    at: usize,
+    limits: &Limits,
+) -> Result<Result<(Span, usize), usize>, ProtocolError> {
+    if let Some((len, start)) = short_length(buffer, at)
+        && buffer[at] == b'$'
+        && start + len + 2 <= buffer.len()
+        && len <= limits.bulk_bytes_max
+    {
+        return Ok(Ok((Span { start: start as u32, len: len as u32 }, start + len + 2)));
+    }
+    decode_any_bulk(buffer, at, limits)
+}
+
+fn decode_any_bulk(
     buffer: &[u8],
     at: usize,
     limits: &Limits,

@@ -164,6 +164,8 @@ pub(crate) struct Hot {
     pub(crate) arity: Arity,
     /// Where its keys are.
     pub(crate) shape: KeyShape,
+    /// Where the member is that it looks for in a collection, to be fetched before; 0 if nowhere.
+    pub(crate) member: u16,
 }
 
 /// All commands of the node.
@@ -194,7 +196,8 @@ impl CommandTable {
                         .map_or(Exec::Container, Exec::Node),
                 };
                 let flags = registry.flags(id);
-                Hot { exec, flags, arity: row.arity, shape: registry.key_shape(id) }
+                let member = registry.member_index(id).unwrap_or(0);
+                Hot { exec, flags, arity: row.arity, shape: registry.key_shape(id), member }
             })
             .collect();
         CommandTable { registry, hot }

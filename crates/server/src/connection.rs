@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use slotward_keyspace::{DbIndex, Watch};
 use slotward_resp::{CommandDecoder, Decoded, Limits, OwnedArgs, Protocol, Reply, Span};
@@ -31,6 +30,7 @@ use crate::stream::{Accepted, Stream, poll_read_vec};
 use crate::transaction::Transaction;
 use crate::view::RoleWord;
 use crate::worker::{Lent, Scratch, Worker};
+use crate::writing;
 
 /// Replies beyond this are written before the next group is executed.
 const REPLY_BYTES_HELD: usize = 128 << 10;
@@ -315,6 +315,7 @@ async fn serve_batch(
     }
     keep_rest(input, &mut lent, buffer, owned, &left);
     conn.client.note_input(input.buffer.len());
+    writing::finish_batch(worker, stream, conn, lent).await?;
     let limit = worker.node.live.load().settings.client_query_buffer_limit;
     if input.buffer.len() as u64 > limit {
         tracing::warn!(client = conn.client.id, "closing a client that sends too much at once");
@@ -400,7 +401,6 @@ impl Batch<'_> {
                     }
                 }
                 Ok(Group::Last { needed }) => {
-                    self.flush(stream).await?;
                     return Ok(Left { at, needed, ended: false });
                 }
                 Err(error) => {
@@ -549,64 +549,8 @@ impl Batch<'_> {
     /// Writes the replies so far.
     #[inline]
     pub(crate) async fn flush(&mut self, stream: &Stream) -> Result<(), End> {
-        let node = &self.worker.node;
-        node.replication.wake();
-        let reply = &mut self.scratch.reply;
-        if reply.is_empty() {
-            self.conn.guarded = None;
-            return Ok(());
-        }
-        if self.conn.guarded.is_some_and(|made_in| !node.role.may_reply(made_in)) {
-            return Err(End::Dropped);
-        }
-        let stats = &self.worker.stats;
-        stats.writes.add(1);
-        let written = match stream.try_write(reply.as_bytes()) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(End::Closed),
-        };
-        stats.bytes_out.add(written as u64);
-        if written < reply.len() {
-            self.flush_slowly(stream, written).await?;
-        }
+        writing::write(self.worker, stream, self.conn, self.scratch.reply.as_bytes()).await?;
         self.scratch.reply.truncate(0);
-        self.conn.guarded = None;
-        Ok(())
-    }
-
-    /// Goes on writing to a client that reads more slowly than it is answered.
-    async fn flush_slowly(&mut self, stream: &Stream, mut written: usize) -> Result<(), End> {
-        let limit = self.view.live.output;
-        let total = self.scratch.reply.len();
-        let left = (total - written) as u64;
-        let too_long = (limit.soft_bytes > 0 && left > limit.soft_bytes)
-            .then(|| Duration::from_secs(limit.soft_seconds));
-        let deadline = too_long.map(|after| tokio::time::Instant::now() + after);
-        while written < total {
-            self.conn.client.output_bytes.store((total - written) as u64, Ordering::Relaxed);
-            let writable = stream.writable();
-            let ready = match deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, writable).await,
-                None => Ok(writable.await),
-            };
-            if !matches!(ready, Ok(Ok(()))) || self.conn.client.is_killed() {
-                return Err(End::Closed);
-            }
-            let role = &self.worker.node.role;
-            if self.conn.guarded.is_some_and(|made_in| !role.may_reply(made_in)) {
-                return Err(End::Dropped);
-            }
-            match stream.try_write(&self.scratch.reply.as_bytes()[written..]) {
-                Ok(count) => {
-                    written += count;
-                    self.worker.stats.bytes_out.add(count as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(End::Closed),
-            }
-        }
-        self.conn.client.output_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Prepared {
     end: usize,
     key: Option<PreparedKey>,
     slots: Slots,
+    /// See [`Hot::member`].
+    member: u16,
 }
 
 /// What was worked out of a key before its command's turn came.
@@ -68,6 +70,7 @@ impl Prepared {
             end,
             key: None,
             slots: Slots::None,
+            member: 0,
         }
     }
 
@@ -79,6 +82,16 @@ impl Prepared {
     /// Index of the first byte after it.
     pub(crate) fn end(&self) -> usize {
         self.end
+    }
+
+    /// Whether it looks for a member of a collection, in the one that the other command looks into.
+    /// (Different keys of one hash would only fetch in vain.)
+    #[inline]
+    fn looks_into_same_as(&self, other: &Prepared) -> bool {
+        match (self.key, other.key) {
+            (Some(key), Some(other)) => self.member != 0 && key.hash == other.hash,
+            _ => false,
+        }
     }
 
     /// Its arguments.
@@ -108,7 +121,9 @@ pub(crate) fn prepare(node: &Node, db: DbIndex, buffer: &[u8], scratch: &mut Scr
         let argv = prepared.argv(buffer, spans);
         prepared.found = node.commands.find(argv);
         let Found::Command(id) = prepared.found else { continue };
-        match node.commands.hot(id).shape {
+        let hot = node.commands.hot(id);
+        prepared.member = hot.member;
+        match hot.shape {
             KeyShape::None => {}
             KeyShape::One(index) => {
                 if let Some(bytes) = argv.get(index as usize) {
@@ -129,6 +144,33 @@ pub(crate) fn prepare(node: &Node, db: DbIndex, buffer: &[u8], scratch: &mut Scr
                 prefetch(node.keyspace, db, &key.key(prepared.argv(buffer, spans)));
             }
         }
+    }
+    let mut rest = group.as_slice();
+    while let [first, ..] = rest {
+        let run = rest.iter().take_while(|prepared| prepared.looks_into_same_as(first)).count();
+        // A member alone gains nothing: its own execution would wait just as long.
+        if run > 1 {
+            prefetch_members(node, db, buffer, spans, &rest[..run]);
+        }
+        rest = &rest[run.max(1)..];
+    }
+}
+
+/// Fetches the members that commands will look for, all in the collection at one key.
+fn prefetch_members(
+    node: &Node,
+    db: DbIndex,
+    buffer: &[u8],
+    spans: &[Span],
+    commands: &[Prepared],
+) {
+    let mut members = smallvec::SmallVec::<[&[u8]; GROUP]>::new();
+    for prepared in commands {
+        members.extend(prepared.argv(buffer, spans).get(prepared.member.into()));
+    }
+    if let Some(key) = commands[0].key {
+        let key = key.key(commands[0].argv(buffer, spans));
+        node.keyspace.prefetch_members(db, &key, &members);
     }
 }
 
@@ -524,6 +566,8 @@ impl Turn<'_> {
         locked: &mut Locked<'static>,
     ) -> Outcome {
         self.effects.clear();
+        // Changes only while nobody is inside the barrier, so not before the effects are appended.
+        self.effects.set_heard(self.node.replication.wants_writes());
         self.conn.guard(self.view.word);
         let view = self.view;
         let (outcome, expired, (hits, misses)) = {

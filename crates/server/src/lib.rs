@@ -35,6 +35,7 @@ mod timers;
 mod transaction;
 mod view;
 mod worker;
+mod writing;
 
 pub use allocator::Allocator;
 pub use run::run;

@@ -28,6 +28,8 @@ const READ_BYTES: usize = 64 << 10;
 const REPLY_BYTES_KEPT: usize = 256 << 10;
 /// Sets of buffers a worker keeps; more are in use only while connections wait in mid-batch.
 const SCRATCH_KEPT: usize = 4;
+/// Buffers for replies a worker keeps: about as many connections are ready at once, if they are busy.
+const REPLIES_KEPT: usize = 64;
 
 /// Work that is sent to a worker from outside.
 pub(crate) enum Job {
@@ -55,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     /// Keys that it may evict next.
     pub(crate) evictable: RefCell<eviction::Pool>,
+    /// Buffers for replies that wait to be written.
+    replies: RefCell<Vec<Vec<u8>>>,
     // Boxed, so that lending moves a pointer.
     #[allow(clippy::vec_box)]
     pool: RefCell<Vec<Box<Scratch>>>,
@@ -101,6 +105,15 @@ impl Worker {
         Lent { scratch: Some(scratch), worker: self.clone() }
     }
 
+    /// Takes back what [`Lent::take_replies`] gave.
+    pub(crate) fn keep_replies(&self, mut replies: Vec<u8>) {
+        let mut kept = self.replies.borrow_mut();
+        if kept.len() < REPLIES_KEPT {
+            replies.clear();
+            kept.push(replies);
+        }
+    }
+
     /// Waits for a slot. It comes together with being inside: whoever held it outside would block
     /// an action of the barrier that needs the slot.
     pub(crate) async fn lock(&self, slot: Slot) -> (Inside<'_>, SlotGuard<'static>) {
@@ -139,6 +152,14 @@ impl Worker {
         let (inside, guard) = self.lock(*last).await;
         locked.push(guard);
         (inside, locked)
+    }
+}
+
+impl Lent {
+    /// The replies, which then no longer need the other buffers.
+    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
+        let empty = self.worker.replies.borrow_mut().pop().unwrap_or_default();
+        std::mem::replace(self.reply.buffer_mut(), empty)
     }
 }
 
@@ -210,6 +231,7 @@ async fn run(node: Arc<Node>, index: usize, mut inbox: mpsc::UnboundedReceiver<J
         random: RefCell::new(Random::new(node.seed_for(index))),
         evictable: RefCell::default(),
         pool: RefCell::default(),
+        replies: RefCell::default(),
         node: node.clone(),
     });
     loop {

@@ -132,6 +132,9 @@ impl Options {
         if id.is_none() && !is_approximate {
             return;
         }
+        if !call.effects.is_heard() {
+            return call.effects.propagate_nothing();
+        }
         let id = id.map(id_text);
         let threshold = match left {
             TrimTo::Length(length) => length.to_string(),

@@ -165,6 +165,15 @@ impl Hash {
         }
     }
 
+    /// Asks the processor to fetch these fields of a large hash.
+    pub(crate) fn prefetch(&self, fields: &[&[u8]]) {
+        match &self.body {
+            Body::Pack(_) => {}
+            Body::Table(table) => table.prefetch(fields),
+            Body::Expiring(expiring) => expiring.plain.prefetch(fields),
+        }
+    }
+
     /// Whether there is such a field.
     pub fn contains(&self, field: &[u8]) -> bool {
         match &self.body {

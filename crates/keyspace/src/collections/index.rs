@@ -35,6 +35,20 @@ impl<R: Record> Index<R> {
         self.table.find(hash, key)
     }
 
+    /// Asks the processor to fetch the records with these keys. All homes first: by the time the last
+    /// has been asked for, the first is there to say where its record is.
+    pub(crate) fn prefetch(&self, keys: &[&[u8]]) {
+        const TOGETHER: usize = 16;
+        for keys in keys.chunks(TOGETHER) {
+            let mut hashes = [0; TOGETHER];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.hash(key);
+                self.table.prefetch_home(*hash);
+            }
+            hashes[..keys.len()].iter().for_each(|hash| self.table.prefetch_entry(*hash));
+        }
+    }
+
     /// Makes another record of the same key out of the one there is; false if there is none.
     #[inline]
     pub(crate) fn update(&mut self, hash: u64, key: &[u8], change: impl FnOnce(R) -> R) -> bool {

@@ -194,6 +194,13 @@ impl Set {
         self.insert_small(member, limits)
     }
 
+    /// Asks the processor to fetch these members of a large set.
+    pub(crate) fn prefetch(&self, members: &[&[u8]]) {
+        if let Body::Table(table) = &self.body {
+            table.prefetch(members);
+        }
+    }
+
     /// Removes a member; false if there was none.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.body {

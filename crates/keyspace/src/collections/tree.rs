@@ -79,13 +79,26 @@ impl<P: MemberPtr> Tree<P> {
 
     /// Removes the member with this score and text; false if it is not in the tree.
     pub(crate) fn remove(&mut self, score: f64, member: &[u8]) -> bool {
-        let rank = self.rank_of(score, member);
-        match self.get(rank) {
-            Some(found) if found.order(score, member) == Ordering::Equal => {
-                self.remove_at(rank);
+        match self.root.take(score, member, None) {
+            Taken::Absent => false,
+            Taken::Rescored => unreachable!("no other score was given"),
+            Taken::Removed(_) => {
+                self.note_removed();
                 true
             }
-            _ => false,
+        }
+    }
+
+    /// Gives the member with this score and text another score; false if it is not in the tree.
+    pub(crate) fn rescore(&mut self, score: f64, member: &[u8], new: f64) -> bool {
+        match self.root.take(score, member, Some(new)) {
+            Taken::Absent => false,
+            Taken::Rescored => true,
+            Taken::Removed(slot) => {
+                self.note_removed();
+                self.insert(Ranked { score: new, ptr: slot.ptr });
+                true
+            }
         }
     }
 
@@ -95,8 +108,13 @@ impl<P: MemberPtr> Tree<P> {
     /// If there is none.
     pub(crate) fn remove_at(&mut self, rank: usize) -> Ranked<P> {
         assert!(rank < self.len, "rank {rank} in a tree of {}", self.len);
-        self.len -= 1;
         let removed = self.root.remove_at(rank);
+        self.note_removed();
+        removed
+    }
+
+    fn note_removed(&mut self) {
+        self.len -= 1;
         while let Node::Inner(children) = &mut self.root {
             match children.len() {
                 0 => self.root = Node::Leaf(Vec::new()),
@@ -104,31 +122,6 @@ impl<P: MemberPtr> Tree<P> {
                 _ => break,
             }
         }
-        removed
-    }
-
-    /// Gives the member with this rank another score that keeps it in its place; false, and
-    /// nothing done, if that score belongs elsewhere.
-    pub(crate) fn rescore_at(&mut self, rank: usize, score: f64) -> bool {
-        let (leaf, at) = self.leaf_of(rank);
-        let member = leaf[at].ptr.member();
-        // At the edges of a leaf the neighbours are elsewhere: not worth looking for.
-        let fits = at > 0
-            && at + 1 < leaf.len()
-            && leaf[at - 1].order(score, member) == Ordering::Less
-            && leaf[at + 1].order(score, member) == Ordering::Greater;
-        if fits {
-            self.root.slot_mut(rank).score = score;
-        }
-        fits
-    }
-
-    /// The member with this rank.
-    pub(crate) fn get(&self, rank: usize) -> Option<Ranked<P>> {
-        (rank < self.len).then(|| {
-            let (leaf, at) = self.leaf_of(rank);
-            leaf[at]
-        })
     }
 
     /// How many members come before that score and text: the rank of the member, if it is there.
@@ -271,12 +264,28 @@ impl<P: MemberPtr> Node<P> {
         }
     }
 
-    fn slot_mut(&mut self, rank: usize) -> &mut Ranked<P> {
+    /// Removes the member with this score and text; or gives it another score, if there is one and
+    /// the member stays in its place with it.
+    fn take(&mut self, score: f64, member: &[u8], new: Option<f64>) -> Taken<P> {
         match self {
-            Node::Leaf(slots) => &mut slots[rank],
+            Node::Leaf(slots) => take_from_leaf(slots, score, member, new),
             Node::Inner(children) => {
-                let (at, rest) = child_of(children, rank);
-                children[at].node.slot_mut(rest)
+                let at =
+                    children[1..].partition_point(|child| child.first.order(score, member).is_le());
+                let child = &mut children[at];
+                let taken = child.node.take(score, member, new);
+                if let Taken::Removed(removed) = &taken {
+                    child.count -= 1;
+                    if child.count == 0 {
+                        children.remove(at);
+                    } else {
+                        if child.first.order(removed.score, member).is_eq() {
+                            child.first = child.node.first();
+                        }
+                        join_if_small(children, at);
+                    }
+                }
+                taken
             }
         }
     }
@@ -291,6 +300,36 @@ impl<P: MemberPtr> Node<P> {
             }
         }
     }
+}
+
+/// What became of a member that was to be removed, or to get another score.
+enum Taken<P> {
+    Absent,
+    Rescored,
+    Removed(Ranked<P>),
+}
+
+fn take_from_leaf<P: MemberPtr>(
+    slots: &mut Vec<Ranked<P>>,
+    score: f64,
+    member: &[u8],
+    new: Option<f64>,
+) -> Taken<P> {
+    let at = slots.partition_point(|slot| slot.order(score, member).is_lt());
+    if !slots.get(at).is_some_and(|slot| slot.order(score, member).is_eq()) {
+        return Taken::Absent;
+    }
+    // At the edges of a leaf the neighbours are elsewhere: not worth looking for.
+    if let Some(new) = new
+        && at > 0
+        && at + 1 < slots.len()
+        && slots[at - 1].order(new, member).is_lt()
+        && slots[at + 1].order(new, member).is_gt()
+    {
+        slots[at].score = new;
+        return Taken::Rescored;
+    }
+    Taken::Removed(slots.remove(at))
 }
 
 fn insert_in_leaf<P: MemberPtr>(
@@ -497,12 +536,10 @@ mod tests {
                         model.sort_unstable();
                     }
                     (0..=6, Some(rank)) => {
-                        let mut moved = model.clone();
-                        moved[rank].0 = score;
-                        if tree.rescore_at(rank, f64::from(score)) {
-                            model = moved;
-                            prop_assert!(model.is_sorted());
-                        }
+                        let old = std::mem::replace(&mut model[rank].0, score);
+                        model.sort_unstable();
+                        let text = &TEXTS[number as usize];
+                        prop_assert!(tree.rescore(f64::from(old), text, f64::from(score)));
                     }
                     (_, Some(rank)) => {
                         let (score, _) = model.remove(rank);

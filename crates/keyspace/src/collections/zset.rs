@@ -188,6 +188,13 @@ impl SortedSet {
         }
     }
 
+    /// Asks the processor to fetch the scores of these members of a large set.
+    pub(crate) fn prefetch(&self, members: &[&[u8]]) {
+        if let Body::Large(large) = &self.body {
+            large.index.prefetch(members);
+        }
+    }
+
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match &self.body {
@@ -420,17 +427,13 @@ impl Large {
     #[inline]
     fn update(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
         let hash = self.index.hash(member);
-        let old = self.index.get(hash, member).map(|ScoreView { score, ptr, .. }| (score, ptr));
-        let Some(score) = decide(old.map(|(score, _)| score)).map(proper) else { return };
+        let old = self.index.get(hash, member).map(|found| found.score);
+        let Some(score) = decide(old).map(proper) else { return };
         match old {
             None => self.add(hash, member, score),
-            Some((old, _)) if old == score => {}
-            Some((old, ptr)) => {
-                let rank = self.tree.rank_of(old, member);
-                if !self.tree.rescore_at(rank, score) {
-                    self.tree.remove_at(rank);
-                    self.tree.insert(Ranked { score, ptr });
-                }
+            Some(old) if old == score => {}
+            Some(old) => {
+                assert!(self.tree.rescore(old, member, score), "every record is in the tree");
                 self.index.update(hash, member, |mut record| {
                     record.set_score(score);
                     record

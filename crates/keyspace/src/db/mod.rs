@@ -70,6 +70,15 @@ struct Lent {
     unchanged: bool,
 }
 
+/// What most operations do not have.
+#[derive(Default)]
+struct Rare {
+    expired: Vec<(DbIndex, Box<[u8]>)>,
+    expired_fields: Vec<ExpiredFields>,
+    /// A hash without the fields that a replica hides, while it is lent.
+    shown: Option<Box<Hash>>,
+}
+
 /// One database as an operation that holds slots sees it. Every access asserts that the key's slot
 /// is held.
 pub struct Db<'a> {
@@ -82,10 +91,8 @@ pub struct Db<'a> {
     clock: AccessClock,
     limits: &'a EncodingLimits,
     lent: Option<Lent>,
-    expired: Vec<(DbIndex, Box<[u8]>)>,
-    expired_fields: Vec<ExpiredFields>,
-    /// A hash without the fields that a replica hides, while it is lent.
-    shown: Option<Box<Hash>>,
+    /// In one piece, so that most operations only have to see that there is none.
+    rare: Option<Box<Rare>>,
     hits: u32,
     misses: u32,
 }
@@ -116,9 +123,7 @@ impl<'a> Db<'a> {
             clock: AccessClock::new(keyspace.access_rule.get(), now),
             limits,
             lent: None,
-            expired: Vec::new(),
-            expired_fields: Vec::new(),
-            shown: None,
+            rare: None,
             hits: 0,
             misses: 0,
         }
@@ -168,17 +173,30 @@ impl<'a> Db<'a> {
         self.keyspace.key(bytes)
     }
 
+    /// Whether keys or fields were removed because their time had come, so that
+    /// [`Db::take_expired`] or [`Db::take_expired_fields`] has something to tell.
+    #[inline]
+    pub fn has_removed(&self) -> bool {
+        let has_any = |rare: &Rare| !(rare.expired.is_empty() && rare.expired_fields.is_empty());
+        self.rare.as_deref().is_some_and(has_any)
+    }
+
+    #[cold]
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     /// The keys that were removed because their time had come, in order, since this was last asked.
     /// They are to be propagated before the operation's own effect.
     #[inline]
     pub fn take_expired(&mut self) -> Vec<(DbIndex, Box<[u8]>)> {
-        std::mem::take(&mut self.expired)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.expired)).unwrap_or_default()
     }
 
     /// The fields that were removed because their time had come, as with [`Db::take_expired`].
     #[inline]
     pub fn take_expired_fields(&mut self) -> Vec<ExpiredFields> {
-        std::mem::take(&mut self.expired_fields)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.expired_fields)).unwrap_or_default()
     }
 
     /// How many times the reading accessors found a key, and did not.

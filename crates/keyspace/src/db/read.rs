@@ -63,8 +63,16 @@ impl Db<'_> {
             shown.take_due(self.now);
             Box::new(shown)
         });
-        self.shown = shown;
-        self.shown.is_some()
+        let hides = shown.is_some();
+        if hides || self.rare.is_some() {
+            self.rare().shown = shown;
+        }
+        hides
+    }
+
+    /// What [`Db::hides_fields`] has prepared.
+    fn shown(&self) -> Option<&Hash> {
+        self.rare.as_ref()?.shown.as_deref()
     }
 
     /// An expired key was met. True if it counts as present.
@@ -82,7 +90,7 @@ impl Db<'_> {
 
     /// The live entry's number, counted as looked up.
     #[inline]
-    fn looked_up(&mut self, key: &Key<'_>) -> Option<u64> {
+    pub(super) fn looked_up(&mut self, key: &Key<'_>) -> Option<u64> {
         let found = self.live(key);
         if found.is_some() {
             self.hits += 1;
@@ -117,7 +125,7 @@ impl Db<'_> {
     pub fn value(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
         if self.hides_fields(key) {
             self.used(key)?;
-            return self.shown.as_deref().map(ValueRef::Hash);
+            return self.shown().map(ValueRef::Hash);
         }
         self.used(key).map(EntryView::value)
     }
@@ -127,7 +135,7 @@ impl Db<'_> {
         let hides_fields = self.hides_fields(key);
         self.looked_up(key)?;
         if hides_fields {
-            return self.shown.as_deref().map(ValueRef::Hash);
+            return self.shown().map(ValueRef::Hash);
         }
         self.stored(key).map(EntryView::value)
     }
@@ -180,7 +188,7 @@ impl Db<'_> {
     pub fn hash(&mut self, key: &Key<'_>) -> Result<Option<&Hash>, WrongType> {
         if self.hides_fields(key) {
             self.used(key);
-            return Ok(self.shown.as_deref());
+            return Ok(self.shown());
         }
         self.collection(key)
     }

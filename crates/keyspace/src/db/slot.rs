@@ -69,7 +69,7 @@ impl Db<'_> {
         if !pass.active {
             pass = ExpiryPass { active: true, ..ExpiryPass::default() };
         }
-        let removed_before = self.expired.len();
+        let removed_before = self.rare().expired.len();
         let mut left = budget.max(1);
         while left > 0 && pass.active {
             left = left.saturating_sub(self.expire_home(slot, &mut pass));
@@ -80,7 +80,7 @@ impl Db<'_> {
             let earliest = [pass.earliest, fields].into_iter().filter(|at| *at != 0).min();
             self.keyspace.slots.set_due(slot, earliest.unwrap_or(0));
         }
-        self.expired.len() - removed_before + hashes.len()
+        self.rare().expired.len() - removed_before + hashes.len()
     }
 
     /// Removes the due keys of the pass's next home. Returns what that costs of the budget.

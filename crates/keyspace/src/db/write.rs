@@ -32,6 +32,36 @@ impl<'a> Db<'a> {
         self.put(key, Payload::Int(value), expiry);
     }
 
+    /// Lets `change` make another integer of the string at the key, of 0 if there is none. Keeps the
+    /// expiry. Counts as a look.
+    ///
+    /// # Errors
+    /// When the key holds another type, or what `change` returns; then nothing is changed.
+    #[inline]
+    pub fn update_integer<E: From<WrongType>>(
+        &mut self,
+        key: &Key<'_>,
+        change: impl FnOnce(Str<'_>) -> Result<i64, E>,
+    ) -> Result<i64, E> {
+        let Some(raw) = self.looked_up(key) else {
+            let new = change(Str::Int(0))?;
+            self.set_integer(key, new, SetExpiry::Keep);
+            return Ok(new);
+        };
+        // SAFETY: the entry is live; the view is not used past the change.
+        let view: EntryView<'_> = unsafe { <Entry as Thin>::view(raw) };
+        let ValueRef::String(old) = view.value() else { return Err(WrongType.into()) };
+        let new = change(old)?;
+        if !view.is_integer() {
+            self.set_integer(key, new, SetExpiry::Keep);
+            return Ok(new);
+        }
+        self.capture_key(key);
+        Entry::set_integer(view, new);
+        self.note_written(key, view);
+        Ok(new)
+    }
+
     /// Edits the string at the key in place, beginning with an empty one if there is none. Keeps
     /// the expiry.
     ///
@@ -231,14 +261,16 @@ impl<'a> Db<'a> {
         // SAFETY: the entry is live, and lent no longer than `&mut self`: nothing else gets at it
         // meanwhile.
         let mut collection: NonNull<C> = unsafe { collection_at(raw) }.ok_or(WrongType)?;
-        let place = self.place_to_change(key).expect("the key is live");
-        Entry::touch(place.view(), self.clock.written(place.view().access()));
+        self.capture_key(key);
+        // SAFETY: the entry is live; the view is not kept.
+        let view: EntryView<'_> = unsafe { <Entry as Thin>::view(raw) };
+        Entry::touch(view, self.clock.written(view.access()));
         self.lent = Some(Lent {
             slot: key.slot,
             db: self.index,
             raw,
-            memory_before: place.view().memory(),
-            expiry_before: place.view().field_expiry(),
+            memory_before: view.memory(),
+            expiry_before: view.field_expiry(),
             unchanged: false,
         });
         // SAFETY: as above; all other references to the entry have ended.
@@ -246,11 +278,15 @@ impl<'a> Db<'a> {
     }
 
     fn lend_or_new<C: Collection>(&mut self, key: &Key<'_>) -> Result<&mut C, WrongType> {
-        if self.live(key).is_none() {
-            self.drop_hidden(key);
-            self.add(key, C::empty().payload(), None);
-        }
-        Ok(self.lend(key)?.expect("the key is live"))
+        let raw = match self.live(key) {
+            Some(raw) => raw,
+            None => {
+                self.drop_hidden(key);
+                self.add(key, C::empty().payload(), None);
+                self.live(key).expect("the key was added just now")
+            }
+        };
+        self.lend_raw(key, raw)
     }
 
     // --- what all of these come down to
@@ -258,12 +294,25 @@ impl<'a> Db<'a> {
     /// The key's place, after its home was captured for running snapshots.
     #[inline]
     fn place_to_change(&mut self, key: &Key<'_>) -> Option<Place<'a, Entry>> {
+        self.capture_key(key);
+        self.table_mut(self.index, key.slot).place(key.hash, key.bytes)
+    }
+
+    /// Captures the key's home for running snapshots, if there are any.
+    #[inline]
+    fn capture_key(&mut self, key: &Key<'_>) {
+        if self.keyspace.snapshots.newest() != 0 {
+            self.capture_home_of(key);
+        }
+    }
+
+    #[cold]
+    fn capture_home_of(&mut self, key: &Key<'_>) {
         let index = self.index;
         let table = self.table_mut(index, key.slot);
         if let Some(home) = table.home(key.hash) {
             self.capture(index, table, home);
         }
-        table.place(key.hash, key.bytes)
     }
 
     #[inline]
@@ -280,9 +329,27 @@ impl<'a> Db<'a> {
                 self.expire(self.index, key);
                 self.add(key, payload, after_absence(expiry));
             }
-            Some(place) => self.overwrite(key, place, payload, expiry),
+            Some(place) => {
+                let expiry_stays = match expiry {
+                    SetExpiry::Clear => place.view().expires_at().is_none(),
+                    SetExpiry::Keep => true,
+                    SetExpiry::At(_) => false,
+                };
+                if expiry_stays && Entry::overwrite(place.view(), &payload) {
+                    self.note_written(key, place.view());
+                } else {
+                    self.overwrite(key, place, payload, expiry);
+                }
+            }
             None => self.add(key, payload, after_absence(expiry)),
         }
+    }
+
+    /// An entry was changed where it is, which takes as much memory as before and ends as before.
+    #[inline]
+    fn note_written(&self, key: &Key<'_>, view: EntryView<'_>) {
+        Entry::touch(view, self.clock.written(view.access()));
+        self.keyspace.watches.changed(key.slot, self.index, key.bytes);
     }
 
     /// Puts a payload in the place of another. The home has been captured.
@@ -392,7 +459,7 @@ impl<'a> Db<'a> {
     pub(super) fn expire(&mut self, db: DbIndex, key: &Key<'_>) {
         if let Some(entry) = self.take_entry(db, key) {
             self.discard(entry);
-            self.expired.push((db, key.bytes.into()));
+            self.rare().expired.push((db, key.bytes.into()));
         }
     }
 
@@ -414,7 +481,8 @@ impl<'a> Db<'a> {
             }
             if !fields.is_empty() {
                 let key = key.bytes.into();
-                self.expired_fields.push(ExpiredFields { db, key, fields, emptied });
+                let removed = ExpiredFields { db, key, fields, emptied };
+                self.rare().expired_fields.push(removed);
             }
         }
         self.index = selected;
