@@ -60,6 +60,40 @@ def words(count):
     return in_pieces("RPUSH", "list", ((b"element:%08d" % n,) for n in range(count)))
 
 
+def small(command, count, elements):
+    """Keys with five elements each; `elements` makes them of the key's number and theirs."""
+    return ((command, b"small:%08d" % n, *(part for at in range(5) for part in elements(n, at))) for n in range(count))
+
+
+def small_lists(count):
+    return small("RPUSH", count, lambda n, at: (b"job %d of %d" % (n * at, n),))
+
+
+def small_sets(count):
+    return small("SADD", count, lambda n, at: (b"tag-%d-%d" % (n % 1000, at),))
+
+
+def small_zsets(count):
+    return small("ZADD", count, lambda n, at: (b"%d" % (n * at % 1009), b"player %d %d" % (n % 5000, at)))
+
+
+def hashes_of_20(count):
+    return (("HSET", b"hash:%08d" % n, *(part for at in range(20) for part in (b"field%d" % at, b"value %d" % (n * at))))
+            for n in range(count))
+
+
+def ends_of_fields(count):
+    # Hashes of which two fields end.
+    for command in hashes(count):
+        yield command
+        yield ("HEXPIRE", command[1], "100000", "FIELDS", "2", "age", "score")
+
+
+def long_strings(count):
+    # From one to four KiB, evenly.
+    return (("SET", b"key:%012d" % n, b"v" * (1024 + n * 611_953 % 3072)) for n in range(count))
+
+
 def stream(count):
     return (("XADD", "stream", b"%d-0" % (1_700_000_000_000 + n), "sensor", b"%d" % (n % 1000), "value", b"%d" % n)
             for n in range(count))
@@ -70,6 +104,12 @@ CASES = [
     *((f"{millions} M keys", strings, millions * MILLION) for millions in (1, 2, 3, 4, 5, 8)),
     ("2 M keys with TTL", expiring, 2 * MILLION),
     ("200 k hashes of 5", hashes, 200_000),
+    ("100 k hashes of 20", hashes_of_20, 100_000),
+    ("200 k lists of 5", small_lists, 200_000),
+    ("200 k sets of 5", small_sets, 200_000),
+    ("200 k zsets of 5", small_zsets, 200_000),
+    ("100 k of 1 to 4 KiB", long_strings, 100_000),
+    ("100 k hashes, TTL", ends_of_fields, 100_000),
     ("zset of 1 M", sorted_set, MILLION),
     ("set of 1 M integers", integers, MILLION),
     ("list of 1 M x 16 B", words, MILLION),

@@ -419,6 +419,7 @@ fn lset(call: &mut Call<'_>) -> Result<(), CmdError> {
     let list = call.db.list_mut(&key)?.ok_or(CmdError::NoSuchKey)?;
     let replaced = list.set(index, element, &call.settings.limits);
     debug_assert!(replaced, "the index was checked");
+    list.shrink(&call.settings.limits);
     call.effects.changed(1);
     call.notify(EventClass::LIST, "lset", key.bytes);
     call.reply.ok();

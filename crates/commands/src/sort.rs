@@ -318,7 +318,7 @@ fn store(call: &mut Call<'_>, index: usize, output: &[Option<Vec<u8>>]) {
         for item in output {
             list.push_back(item.as_deref().unwrap_or(b""), call.db.limits());
         }
-        call.db.insert(&key, Value::List(Box::new(list)), None);
+        call.db.insert(&key, Value::List(list), None);
         call.effects.changed(output.len() as u64);
         call.notify(EventClass::LIST, "sortstore", key.bytes);
     }

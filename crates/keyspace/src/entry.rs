@@ -5,7 +5,7 @@
 //!      1..4  when it was last used, in seconds modulo 2^24
 //!      4..6  length of the key, if it is not long
 //!      6..8  length of the value, if it is inline
-//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | list 8 | other collection 16 | buffer 24] key [inline value]
+//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | collection 8 | buffer 24] key [inline value]
 //! ```
 //!
 //! A key of 16 bytes with a string of 32 takes 56 bytes. Everything before the key is aligned to 8.
@@ -60,7 +60,6 @@ const KEY_OFFSETS: [u8; SHAPES] = {
         let payload = match shape as u8 & SHAPE_KIND {
             INLINE => 0,
             BUFFER => size_of::<Vec<u8>>(),
-            HASH | SET | ZSET => size_of::<Hash>(),
             _ => 8,
         };
         offsets[shape] = (payload_offset(shape as u8) + payload) as u8;
@@ -71,12 +70,14 @@ const KEY_OFFSETS: [u8; SHAPES] = {
 
 // What lies in an entry by value is small, aligned as entries are, and all of one size.
 const _: () = assert!(
-    size_of::<Hash>() == 16
-        && size_of::<Set>() == 16
-        && size_of::<SortedSet>() == 16
+    size_of::<Hash>() == 8
+        && size_of::<Set>() == 8
+        && size_of::<SortedSet>() == 8
+        && size_of::<List>() == 8
         && align_of::<Hash>() <= ALIGN
         && align_of::<Set>() <= ALIGN
         && align_of::<SortedSet>() <= ALIGN
+        && align_of::<List>() <= ALIGN
 );
 
 /// Rounds up to the allocator's class: steps of 8 up to 64, then four for each doubling.
@@ -94,7 +95,7 @@ pub(crate) enum Payload<'a> {
     /// Bytes, handed over.
     Buffer(Vec<u8>),
     /// A list.
-    List(Box<List>),
+    List(List),
     /// A hash.
     Hash(Hash),
     /// A set.
@@ -287,7 +288,7 @@ impl<'a> EntryView<'a> {
                 std::slice::from_raw_parts(begin, self.inline_len())
             })),
             BUFFER => ValueRef::String(Str::Bytes(unsafe { &*self.at::<Vec<u8>>(offset) })),
-            LIST => ValueRef::List(unsafe { &*self.at::<Box<List>>(offset) }),
+            LIST => ValueRef::List(unsafe { &*self.at::<List>(offset) }),
             HASH => ValueRef::Hash(unsafe { &*self.at::<Hash>(offset) }),
             SET => ValueRef::Set(unsafe { &*self.at::<Set>(offset) }),
             ZSET => ValueRef::ZSet(unsafe { &*self.at::<SortedSet>(offset) }),
@@ -322,10 +323,10 @@ impl<'a> EntryView<'a> {
         match self.value() {
             ValueRef::String(_) if self.kind_code() == BUFFER => {
                 // SAFETY: this shape has a buffer there.
-                unsafe { (*self.at::<Vec<u8>>(payload_offset(self.shape()))).capacity() }
+                round_up(unsafe { (*self.at::<Vec<u8>>(payload_offset(self.shape()))).capacity() })
             }
             ValueRef::String(_) => 0,
-            ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
+            ValueRef::List(list) => list.heap_bytes(),
             ValueRef::Hash(hash) => hash.heap_bytes(),
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
@@ -343,7 +344,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 const _: () = {
     const fn shareable<T: Send + Sync>() {}
-    shareable::<(Vec<u8>, Box<List>, Hash, Set, SortedSet, Box<Stream>)>();
+    shareable::<(Vec<u8>, List, Hash, Set, SortedSet, Box<Stream>)>();
 };
 
 impl Entry {
@@ -427,7 +428,7 @@ impl Entry {
             Payload::Buffer(bytes) if is_inline => inline(&bytes),
             Payload::Bytes(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes.to_vec()) },
             Payload::Buffer(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes) },
-            Payload::List(list) => unsafe { view.at::<Box<List>>(offset).write(list) },
+            Payload::List(list) => unsafe { view.at::<List>(offset).write(list) },
             Payload::Hash(hash) => unsafe { view.at::<Hash>(offset).write(hash) },
             Payload::Set(set) => unsafe { view.at::<Set>(offset).write(set) },
             Payload::ZSet(zset) => unsafe { view.at::<SortedSet>(offset).write(zset) },
@@ -445,7 +446,7 @@ impl Entry {
         // SAFETY (all below): the shape says what lies there; the caller takes care of the rest.
         match view.kind_code() {
             BUFFER => Payload::Buffer(unsafe { view.at::<Vec<u8>>(offset).read() }),
-            LIST => Payload::List(unsafe { view.at::<Box<List>>(offset).read() }),
+            LIST => Payload::List(unsafe { view.at::<List>(offset).read() }),
             HASH => Payload::Hash(unsafe { view.at::<Hash>(offset).read() }),
             SET => Payload::Set(unsafe { view.at::<Set>(offset).read() }),
             ZSET => Payload::ZSet(unsafe { view.at::<SortedSet>(offset).read() }),
@@ -634,26 +635,10 @@ macro_rules! by_value {
     };
 }
 
+by_value!(List, List);
 by_value!(Hash, Hash);
 by_value!(Set, Set);
 by_value!(SortedSet, ZSet);
-
-impl Collection for List {
-    const KIND: Kind = Kind::List;
-
-    fn payload(self) -> Payload<'static> {
-        Payload::List(Box::new(self))
-    }
-
-    unsafe fn place(payload: NonNull<u8>) -> NonNull<Self> {
-        // SAFETY: the payload is a box, and a box is a pointer that is never null.
-        unsafe { payload.cast::<NonNull<Self>>().read() }
-    }
-
-    fn empty() -> Self {
-        List::new()
-    }
-}
 
 impl Collection for Stream {
     const KIND: Kind = Kind::Stream;
@@ -788,7 +773,7 @@ mod tests {
                 }
                 entry = entry.with_payload(Payload::Int(-7), None, 0);
                 assert_eq!(text(entry.view()), b"-7");
-                entry = entry.with_payload(Payload::List(Box::default()), times[1], 0);
+                entry = entry.with_payload(Payload::List(List::new()), times[1], 0);
                 assert_eq!(entry.view().kind(), Kind::List);
                 entry = entry.with_expiry(None);
                 assert_eq!(entry.view().key(), &key[..]);

@@ -291,7 +291,7 @@ impl ValueRef<'_> {
     pub fn to_value(&self) -> Value {
         match *self {
             ValueRef::String(string) => Value::String(string.to_buf()),
-            ValueRef::List(list) => Value::List(Box::new(list.clone())),
+            ValueRef::List(list) => Value::List(list.clone()),
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
@@ -306,7 +306,7 @@ pub enum Value {
     /// A string.
     String(StrBuf),
     /// A list.
-    List(Box<List>),
+    List(List),
     /// A hash.
     Hash(Hash),
     /// A set.

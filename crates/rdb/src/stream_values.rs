@@ -11,6 +11,7 @@ use slotward_types::UnixMillis;
 use crate::error::RdbError;
 use crate::input::Input;
 use crate::output::Output;
+use crate::values::write_pack;
 use crate::wire::kind;
 
 const DAMAGED: RdbError = RdbError::Damaged("a stream");
@@ -22,9 +23,9 @@ pub(crate) fn write(out: &mut Output, stream: &Stream) {
     let log = stream.log();
     let blocks = log.blocks();
     out.length(blocks.len());
-    for (first, bytes) in blocks {
+    for (first, pack) in blocks {
         out.string(&first.to_bytes());
-        out.string(bytes);
+        write_pack(out, pack);
     }
     out.number(log.len());
     write_id(out, log.last_id());

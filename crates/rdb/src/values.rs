@@ -71,10 +71,17 @@ fn write_list(out: &mut Output, list: &List) {
     }
 }
 
+/// Writes the sequence as a listpack.
+pub(crate) fn write_pack(out: &mut Output, pack: &Pack) {
+    let mut listpack = Vec::new();
+    pack.write_listpack(&mut listpack);
+    out.string(&listpack);
+}
+
 fn write_hash(out: &mut Output, key: &[u8], hash: &Hash) {
     if let Some(pack) = hash.as_pack() {
         begin(out, kind::HASH_LISTPACK, key);
-        return out.string(pack.as_bytes());
+        return write_pack(out, pack);
     }
     let earliest = hash.next_expiry();
     match earliest {
@@ -99,7 +106,9 @@ fn write_hash(out: &mut Output, key: &[u8], hash: &Hash) {
 fn write_set(out: &mut Output, key: &[u8], set: &Set) {
     if let Some(ints) = set.as_ints() {
         begin(out, kind::SET_INTSET, key);
-        return out.string(ints.as_bytes());
+        let mut intset = Vec::new();
+        ints.write_intset(&mut intset);
+        return out.string(&intset);
     }
     begin(out, kind::SET, key);
     out.length(set.len());
@@ -109,7 +118,7 @@ fn write_set(out: &mut Output, key: &[u8], set: &Set) {
 fn write_zset(out: &mut Output, key: &[u8], zset: &SortedSet) {
     if let Some(pack) = zset.as_pack() {
         begin(out, kind::ZSET_LISTPACK, key);
-        return out.string(pack.as_bytes());
+        return write_pack(out, pack);
     }
     begin(out, kind::ZSET, key);
     out.length(zset.len());
@@ -135,7 +144,7 @@ pub(crate) fn read_value<R: Read>(
         }
         kind::LIST | kind::LIST_ZIPLIST | kind::LIST_OF_ZIPLISTS | kind::LIST_OF_LISTPACKS => {
             let list = read_list(input, value_kind, limits)?;
-            (!list.is_empty()).then(|| Value::List(Box::new(list)))
+            (!list.is_empty()).then(|| Value::List(list))
         }
         kind::HASH
         | kind::HASH_ZIPMAP

@@ -165,7 +165,7 @@ fn value() -> impl Strategy<Value = Value> {
         texts().prop_map(|texts| {
             let mut list = List::new();
             texts.iter().for_each(|text| list.push_back(text, &limits()));
-            Value::List(Box::new(list))
+            Value::List(list)
         }),
         texts().prop_map(|texts| {
             let mut hash = Hash::new();

@@ -1,120 +1,181 @@
 //! Bytes that grow, behind one thin pointer: what small collections are kept in.
 //!
 //! ```text
-//! length (4) | capacity (4) | bytes …
+//! length (4) | bytes …
 //! ```
 //!
-//! A `Vec<u8>` is three words, which a small collection would pay beside its bytes.
-//! The capacity is what the allocator's class holds, so nothing is wasted behind it.
+//! The allocation is always the allocator's class for that length, so nothing has to tell how large
+//! it is and nothing is wasted behind it; classes are far enough apart that appending one by one is
+//! not quadratic. Without bytes there is no allocation.
+//!
+//! The three low bits of the pointer are the owner's to use ([`OneOf`](super::one_of::OneOf)). A blob
+//! that is lent by such an owner is changed in place; to put another in its place would lose the mark.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use super::intset::IntSet;
+use super::one_of::{MARKS, Part};
+use super::pack::Pack;
 use crate::entry::round_up;
 
-const HEADER: usize = 8;
-const ALIGN: usize = 4;
+const HEADER: usize = 4;
+const ALIGN: usize = MARKS;
 /// Longest content.
 const BYTES_MAX: usize = u32::MAX as usize - 4096;
 
-/// Growable bytes behind one pointer.
-pub(crate) struct Blob(NonNull<u8>);
+/// What all empty blobs point to: a length of zero.
+static EMPTY: u64 = 0;
+const _: () = assert!(align_of::<u64>() >= ALIGN && size_of::<u64>() >= HEADER);
 
-// SAFETY: a blob owns its allocation, which holds plain bytes.
+/// Growable bytes behind one pointer.
+#[repr(transparent)]
+pub(crate) struct Blob {
+    word: NonNull<u8>,
+    owns: PhantomData<Box<[u8]>>,
+}
+
+// SAFETY: a blob owns its allocation, which holds plain bytes; what empty ones share is never
+// written.
 unsafe impl Send for Blob {}
 // SAFETY: through a shared reference it is only read.
 unsafe impl Sync for Blob {}
 
 impl Blob {
+    /// No bytes.
+    pub(crate) const fn new() -> Blob {
+        let at = (&raw const EMPTY).cast_mut().cast();
+        // SAFETY: a static is not at address zero.
+        Blob { word: unsafe { NonNull::new_unchecked(at) }, owns: PhantomData }
+    }
+
     /// A copy of these bytes.
     ///
     /// # Panics
     /// When they are nearly 4 GiB or more: callers have limits far below.
     pub(crate) fn copy_of(bytes: &[u8]) -> Blob {
-        let capacity = capacity_for(bytes.len());
-        let layout = layout(capacity);
-        // SAFETY: the layout's size is at least the header's.
-        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        let mut blob = Blob(at);
-        blob.set_capacity(capacity);
-        // SAFETY: the allocation has room for a capacity that is no smaller than `bytes.len()`.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), blob.content(), bytes.len());
-        }
-        blob.set_len(bytes.len());
+        let mut blob = Blob::new();
+        blob.resize(bytes.len());
+        blob.copy_from_slice(bytes);
         blob
     }
 
     /// Bytes of the allocation.
     pub(crate) fn allocated(&self) -> usize {
-        HEADER + self.capacity()
+        class_of(self.len())
     }
 
-    /// Makes it `len` bytes long; new ones are zero. Gives memory back when most is not needed.
+    /// Makes it `len` bytes long; new ones are zero. Gives back what is not needed any more.
     pub(crate) fn resize(&mut self, len: usize) {
+        assert!(len <= BYTES_MAX, "a packed collection of {len} bytes");
         let old = self.len();
-        if len > self.capacity() || len < self.capacity() / 4 {
-            self.reallocate(capacity_for(len));
+        let (from, to) = (class_of(old), class_of(len));
+        if from != to {
+            self.reallocate(from, to);
+        }
+        if to == 0 {
+            return;
         }
         if len > old {
-            // SAFETY: within the capacity.
+            // SAFETY: within the class that holds `len` bytes.
             unsafe { self.content().add(old).write_bytes(0, len - old) };
         }
-        self.set_len(len);
+        // SAFETY: the allocation begins with the length.
+        unsafe { self.address().cast::<u32>().write(len as u32) };
     }
 
-    /// Gives back what is reserved beyond the present length.
-    pub(crate) fn shrink(&mut self) {
-        let capacity = round_up(HEADER + self.len()) - HEADER;
-        if capacity < self.capacity() {
-            self.reallocate(capacity);
-        }
+    #[inline]
+    fn mark(&self) -> usize {
+        self.word.addr().get() % MARKS
+    }
+
+    /// Where the allocation is: the word without its mark.
+    #[inline]
+    fn address(&self) -> *mut u8 {
+        self.word.as_ptr().map_addr(|address| address & !(MARKS - 1))
     }
 
     #[inline]
     fn content(&self) -> *mut u8 {
-        // SAFETY: the allocation begins with a header.
-        unsafe { self.0.as_ptr().add(HEADER) }
+        // SAFETY: the allocation, or what empty blobs point to, begins with a header.
+        unsafe { self.address().add(HEADER) }
     }
 
-    fn capacity(&self) -> usize {
-        // SAFETY: the second half of the header, written at creation.
-        unsafe { self.0.as_ptr().cast::<u32>().add(1).read() as usize }
-    }
-
-    fn set_capacity(&mut self, capacity: usize) {
-        // SAFETY: the second half of the header.
-        unsafe { self.0.as_ptr().cast::<u32>().add(1).write(capacity as u32) };
-    }
-
-    fn set_len(&mut self, len: usize) {
-        // SAFETY: the first half of the header.
-        unsafe { self.0.as_ptr().cast::<u32>().write(len as u32) };
-    }
-
-    fn reallocate(&mut self, capacity: usize) {
-        let new = layout(capacity);
-        // SAFETY: the present layout follows from the capacity; the new size is not zero.
-        let moved = unsafe { realloc(self.0.as_ptr(), layout(self.capacity()), new.size()) };
-        let Some(at) = NonNull::new(moved) else { handle_alloc_error(new) };
-        self.0 = at;
-        self.set_capacity(capacity);
+    /// Moves the bytes from an allocation of one class to one of another; 0 is none.
+    fn reallocate(&mut self, from: usize, to: usize) {
+        let mark = self.mark();
+        if to == 0 {
+            // SAFETY: this class was allocated here.
+            unsafe { dealloc(self.address(), layout(from)) };
+            self.word = Blob::new().word;
+        } else {
+            let new = layout(to);
+            // SAFETY: the present allocation has this class; the new size is not zero.
+            let moved = unsafe {
+                if from == 0 { alloc(new) } else { realloc(self.address(), layout(from), to) }
+            };
+            let Some(at) = NonNull::new(moved) else { handle_alloc_error(new) };
+            self.word = at;
+        }
+        self.word = self.word.map_addr(|address| address | mark);
     }
 }
 
-/// What to reserve for so many bytes: the class they fall in; an eighth more when they are many, so
-/// that appending one by one is not quadratic.
-fn capacity_for(bytes: usize) -> usize {
-    assert!(bytes <= BYTES_MAX, "a packed collection of {bytes} bytes");
-    let wanted = if bytes <= 256 { bytes } else { bytes + bytes / 8 };
-    (round_up(HEADER + wanted) - HEADER).min(u32::MAX as usize)
+/// What the allocator takes for so many bytes.
+#[inline]
+const fn class_of(len: usize) -> usize {
+    if len == 0 { 0 } else { round_up(HEADER + len) }
 }
 
-fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(HEADER + capacity, ALIGN).expect("far below the address space")
+fn layout(class: usize) -> Layout {
+    Layout::from_size_align(class, ALIGN).expect("far below the address space")
 }
+
+/// Makes types that are nothing but a blob parts of a [`OneOf`](super::one_of::OneOf).
+macro_rules! parts {
+    ($($name:ty),*) => {$(
+        const _: () = assert!(size_of::<$name>() == size_of::<Blob>());
+
+        // SAFETY: it is nothing but the word of a blob, an address aligned to `MARKS`; a blob
+        // disregards marks in it.
+        unsafe impl Part for $name {
+            type Ref<'a> = &'a $name;
+            type Mut<'a> = &'a mut $name;
+
+            #[inline]
+            fn into_word(self) -> NonNull<u8> {
+                let whole = ManuallyDrop::new(self);
+                // SAFETY: the type is nothing but its word, which is not used through it any more.
+                unsafe { (&raw const whole).cast::<NonNull<u8>>().read() }
+            }
+
+            #[inline]
+            unsafe fn from_word(word: NonNull<u8>) -> Self {
+                // SAFETY: the type is nothing but its word; the caller gives it up.
+                unsafe { (&raw const word).cast::<$name>().read() }
+            }
+
+            #[inline]
+            unsafe fn lend(word: &NonNull<u8>) -> &$name {
+                // SAFETY: the type is nothing but its word.
+                unsafe { &*(&raw const *word).cast() }
+            }
+
+            #[inline]
+            unsafe fn lend_mut(word: &mut NonNull<u8>) -> &mut $name {
+                // SAFETY: the type is nothing but its word.
+                unsafe { &mut *(&raw mut *word).cast() }
+            }
+        }
+    )*};
+}
+
+// All of them `repr(transparent)`.
+parts!(Blob, Pack, IntSet);
 
 impl Deref for Blob {
     type Target = [u8];
@@ -123,7 +184,7 @@ impl Deref for Blob {
     fn deref(&self) -> &[u8] {
         // SAFETY: the header holds the length, and so many bytes behind it are initialised.
         unsafe {
-            let len = self.0.as_ptr().cast::<u32>().read() as usize;
+            let len = self.address().cast::<u32>().read() as usize;
             std::slice::from_raw_parts(self.content(), len)
         }
     }
@@ -140,8 +201,13 @@ impl DerefMut for Blob {
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.0.as_ptr(), layout(self.capacity())) };
+        // Only its owner drops a marked one, and takes the mark off before.
+        assert_eq!(self.mark(), 0, "a blob with an owner was replaced");
+        let class = self.allocated();
+        if class > 0 {
+            // SAFETY: allocated with this layout.
+            unsafe { dealloc(self.address(), layout(class)) };
+        }
     }
 }
 
@@ -150,14 +216,6 @@ impl Clone for Blob {
         Blob::copy_of(self)
     }
 }
-
-impl PartialEq for Blob {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Blob {}
 
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -182,17 +240,26 @@ mod tests {
                     *blob.last_mut().unwrap() = round as u8;
                 }
                 prop_assert_eq!(&*blob, &*model);
-                prop_assert!(blob.allocated() >= HEADER + len);
+                prop_assert_eq!(blob.allocated() == 0, len == 0);
+                prop_assert!(len == 0 || blob.allocated() >= HEADER + len);
                 prop_assert_eq!(&*blob.clone(), &*model);
             }
         }
     }
 
     #[test]
+    #[should_panic(expected = "a blob with an owner was replaced")]
+    fn a_marked_blob_is_not_replaced() {
+        let mut word = Blob::copy_of(b"bytes").into_word().map_addr(|address| address | 1);
+        // SAFETY: the word came from a blob and is marked.
+        *unsafe { Blob::lend_mut(&mut word) } = Blob::new();
+    }
+
+    #[test]
     fn memory_is_given_back() {
         let mut blob = Blob::copy_of(&[7; 10_000]);
         blob.resize(10);
-        assert!(blob.allocated() <= 24, "{}", blob.allocated());
+        assert!(blob.allocated() <= 16, "{}", blob.allocated());
         assert_eq!(*blob, [7; 10]);
     }
 }

@@ -12,7 +12,8 @@
 //! F1 / F2 / F3 / F4 number         of 16 / 24 / 32 / 64 bits, little endian
 //! ```
 //!
-//! [`read`] and [`skip`] trust the bytes as far as memory safety allows (a lie panics on a bound);
+//! A *bare* element is one without its back length: what a [`Pack`](super::pack::Pack) is made of,
+//! which is read from the left only. [`read`] and [`skip`] trust the bytes as far as memory safety allows (a lie panics on a bound);
 //! bytes from outside go through [`checked_end`] first.
 
 use super::item::Item;
@@ -27,14 +28,27 @@ pub(crate) fn encoded_len(item: Item<'_>) -> usize {
     body + back_len(body)
 }
 
+/// How many bytes a text of this length takes, back length included.
 #[inline]
-fn body_len(item: Item<'_>) -> usize {
+pub(crate) fn encoded_len_of_text(len: usize) -> usize {
+    let body = body_len_of_text(len);
+    body + back_len(body)
+}
+
+#[inline]
+fn body_len_of_text(len: usize) -> usize {
+    match len {
+        0..=63 => 1 + len,
+        64..=4095 => 2 + len,
+        _ => 5 + len,
+    }
+}
+
+/// How many bytes the bare element takes.
+#[inline]
+pub(crate) fn body_len(item: Item<'_>) -> usize {
     match item {
-        Item::Bytes(bytes) => match bytes.len() {
-            len @ 0..=63 => 1 + len,
-            len @ 64..=4095 => 2 + len,
-            len => 5 + len,
-        },
+        Item::Bytes(bytes) => body_len_of_text(bytes.len()),
         Item::Int(number) => match number {
             0..=127 => 1,
             -4096..=4095 => 2,
@@ -46,9 +60,9 @@ fn body_len(item: Item<'_>) -> usize {
     }
 }
 
-/// How many bytes the back length of a body of `body` bytes takes.
+/// How many bytes the back length of a bare element of `body` bytes takes.
 #[inline]
-fn back_len(body: usize) -> usize {
+pub(crate) fn back_len(body: usize) -> usize {
     match body {
         0..=127 => 1,
         128..=16_382 => 2,
@@ -65,8 +79,9 @@ pub(crate) fn write(out: &mut [u8], item: Item<'_>) {
     write_back_len(&mut out[body..], body);
 }
 
+/// Writes the bare element at the beginning of `out` and returns how many bytes it took.
 #[inline]
-fn write_body(out: &mut [u8], item: Item<'_>) -> usize {
+pub(crate) fn write_body(out: &mut [u8], item: Item<'_>) -> usize {
     match item {
         Item::Bytes(bytes) => {
             let len = bytes.len();
@@ -115,8 +130,9 @@ fn write_int(out: &mut [u8], number: i64) -> usize {
     1 + width
 }
 
+/// Writes the back length of a body of `body` bytes at the beginning of `out`.
 #[inline]
-fn write_back_len(out: &mut [u8], body: usize) {
+pub(crate) fn write_back_len(out: &mut [u8], body: usize) {
     let width = back_len(body);
     let mut rest = body;
     for at in (0..width).rev() {
@@ -157,11 +173,18 @@ fn le_uint(bytes: &[u8]) -> u64 {
 /// The element at `at` and where the next one begins.
 #[inline]
 pub(crate) fn read(bytes: &[u8], at: usize) -> (Item<'_>, usize) {
+    let (item, end) = read_bare(bytes, at);
+    (item, end + back_len(end - at))
+}
+
+/// The bare element at `at` and where it ends.
+#[inline]
+pub(crate) fn read_bare(bytes: &[u8], at: usize) -> (Item<'_>, usize) {
     let code = bytes[at];
     // Short strings first: they are what lists and hashes are mostly made of.
     if (0x80..=0xbf).contains(&code) {
         let end = at + 1 + (code & 0x3f) as usize;
-        return (Item::Bytes(&bytes[at + 1..end]), end + back_len(end - at));
+        return (Item::Bytes(&bytes[at + 1..end]), end);
     }
     let (body, data) = body_at(bytes, at);
     let item = match code {
@@ -177,7 +200,13 @@ pub(crate) fn read(bytes: &[u8], at: usize) -> (Item<'_>, usize) {
         }
         _ => Item::Bytes(&bytes[data..at + body]),
     };
-    (item, at + body + back_len(body))
+    (item, at + body)
+}
+
+/// Where the bare element at `at` ends.
+#[inline]
+pub(crate) fn skip_bare(bytes: &[u8], at: usize) -> usize {
+    at + body_at(bytes, at).0
 }
 
 /// Where the element after the one at `at` begins.

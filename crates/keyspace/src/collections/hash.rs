@@ -9,6 +9,7 @@ use slotward_types::UnixMillis;
 use super::expiries::Expiries;
 use super::index::Index;
 use super::item::Item;
+use super::one_of::{Form, OneOf};
 use super::pack::{InvalidPack, PACK_BYTES_MAX, Pack, PackIter};
 use super::record::{FieldRecord, FieldView};
 use super::repeats;
@@ -16,14 +17,11 @@ use crate::value::{Encoding, EncodingLimits};
 
 /// Fields with values.
 pub struct Hash {
+    /// Special are those that have had fields with an end.
     body: Body,
 }
 
-enum Body {
-    Pack(Pack),
-    Table(Box<Index<FieldRecord>>),
-    Expiring(Box<Expiring>),
-}
+type Body = OneOf<Pack, Box<Index<FieldRecord>>, Box<Expiring>>;
 
 /// A hash that has had fields with an end.
 #[derive(Clone)]
@@ -35,16 +33,16 @@ struct Expiring {
 
 impl Clone for Hash {
     fn clone(&self) -> Self {
-        let body = match &self.body {
-            Body::Pack(pack) => Body::Pack(pack.clone()),
-            Body::Table(table) => {
+        let body = match self.body.get() {
+            Form::Packed(pack) => Body::packed(pack.clone()),
+            Form::Large(table) => {
                 let mut copy = Box::new(Index::new());
                 for FieldView { field, value } in table.iter() {
                     copy.insert(copy.hash(field), FieldRecord::new(field, value));
                 }
-                Body::Table(copy)
+                Body::large(copy)
             }
-            Body::Expiring(expiring) => Body::Expiring(expiring.clone()),
+            Form::Special(expiring) => Body::special(Box::new(expiring.clone())),
         };
         Hash { body }
     }
@@ -65,7 +63,7 @@ impl std::fmt::Debug for Hash {
 impl Hash {
     /// A hash without fields.
     pub fn new() -> Hash {
-        Hash { body: Body::Pack(Pack::new()) }
+        Hash { body: Body::packed(Pack::new()) }
     }
 
     /// The hash that a packed sequence of field, value, field, value is.
@@ -78,7 +76,7 @@ impl Hash {
         }
         let too_long = |item: Item<'_>| item.len() > limits.hash_max_listpack_value;
         let large = pack.len() / 2 > limits.hash_max_listpack_entries || pack.iter().any(too_long);
-        let mut hash = Hash { body: Body::Pack(pack) };
+        let mut hash = Hash { body: Body::packed(pack) };
         if large {
             hash.make_table();
         }
@@ -87,10 +85,10 @@ impl Hash {
 
     /// The packed sequence, while the hash is small and no field ends.
     pub fn as_pack(&self) -> Option<&Pack> {
-        match &self.body {
-            Body::Pack(pack) => Some(pack),
-            Body::Table(_) => None,
-            Body::Expiring(expiring) => {
+        match self.body.get() {
+            Form::Packed(pack) => Some(pack),
+            Form::Large(_) => None,
+            Form::Special(expiring) => {
                 if expiring.expiries.len() == 0 {
                     expiring.plain.as_pack()
                 } else {
@@ -102,28 +100,28 @@ impl Hash {
 
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        match &self.body {
-            Body::Pack(pack) => pack.len() / 2,
-            Body::Table(table) => table.len(),
-            Body::Expiring(expiring) => expiring.plain.len(),
+        match self.body.get() {
+            Form::Packed(pack) => pack.len() / 2,
+            Form::Large(table) => table.len(),
+            Form::Special(expiring) => expiring.plain.len(),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        match &self.body {
-            Body::Pack(pack) => pack.is_empty(),
-            Body::Table(table) => table.len() == 0,
-            Body::Expiring(expiring) => expiring.plain.is_empty(),
+        match self.body.get() {
+            Form::Packed(pack) => pack.is_empty(),
+            Form::Large(table) => table.len() == 0,
+            Form::Special(expiring) => expiring.plain.is_empty(),
         }
     }
 
     /// `listpack`, `listpackex` or `hashtable`.
     pub fn encoding(&self) -> Encoding {
-        match &self.body {
-            Body::Pack(_) => Encoding::ListPack,
-            Body::Table(_) => Encoding::HashTable,
-            Body::Expiring(expiring) => match expiring.plain.encoding() {
+        match self.body.get() {
+            Form::Packed(_) => Encoding::ListPack,
+            Form::Large(_) => Encoding::HashTable,
+            Form::Special(expiring) => match expiring.plain.encoding() {
                 Encoding::ListPack => Encoding::ListPackEx,
                 large => large,
             },
@@ -132,10 +130,10 @@ impl Hash {
 
     /// How many bytes the hash has reserved outside its own struct.
     pub fn heap_bytes(&self) -> usize {
-        match &self.body {
-            Body::Pack(pack) => pack.allocated(),
-            Body::Table(table) => table.heap_bytes(),
-            Body::Expiring(expiring) => {
+        match self.body.get() {
+            Form::Packed(pack) => pack.allocated(),
+            Form::Large(table) => table.heap_bytes(),
+            Form::Special(expiring) => {
                 size_of::<Expiring>() + expiring.plain.heap_bytes() + expiring.expiries.heap_bytes()
             }
         }
@@ -143,50 +141,50 @@ impl Hash {
 
     /// How many allocations dropping the hash frees, more or less.
     pub fn free_effort(&self) -> usize {
-        match &self.body {
-            Body::Pack(_) => 1,
-            Body::Table(table) => table.len(),
-            Body::Expiring(expiring) => expiring.plain.free_effort() + 2 * expiring.expiries.len(),
+        match self.body.get() {
+            Form::Packed(_) => 1,
+            Form::Large(table) => table.len(),
+            Form::Special(expiring) => expiring.plain.free_effort() + 2 * expiring.expiries.len(),
         }
     }
 
     /// The value of a field.
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
-        match &self.body {
-            Body::Pack(pack) => {
+        match self.body.get() {
+            Form::Packed(pack) => {
                 let at = pack.find(field, 2)?;
                 Some(pack.read(pack.skip(at)).0)
             }
-            Body::Table(table) => {
+            Form::Large(table) => {
                 table.get(table.hash(field), field).map(|found| Item::Bytes(found.value))
             }
-            Body::Expiring(expiring) => expiring.plain.get(field),
+            Form::Special(expiring) => expiring.plain.get(field),
         }
     }
 
     /// Asks the processor to fetch these fields of a large hash.
     pub(crate) fn prefetch(&self, fields: &[&[u8]]) {
-        match &self.body {
-            Body::Pack(_) => {}
-            Body::Table(table) => table.prefetch(fields),
-            Body::Expiring(expiring) => expiring.plain.prefetch(fields),
+        match self.body.get() {
+            Form::Packed(_) => {}
+            Form::Large(table) => table.prefetch(fields),
+            Form::Special(expiring) => expiring.plain.prefetch(fields),
         }
     }
 
     /// Whether there is such a field.
     pub fn contains(&self, field: &[u8]) -> bool {
-        match &self.body {
-            Body::Pack(pack) => pack.find(field, 2).is_some(),
-            Body::Table(table) => table.get(table.hash(field), field).is_some(),
-            Body::Expiring(expiring) => expiring.plain.contains(field),
+        match self.body.get() {
+            Form::Packed(pack) => pack.find(field, 2).is_some(),
+            Form::Large(table) => table.get(table.hash(field), field).is_some(),
+            Form::Special(expiring) => expiring.plain.contains(field),
         }
     }
 
     /// Sets a field's value; true if the field is new. It does not end any more.
     #[inline]
     pub fn insert(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
-        if let Body::Expiring(expiring) = &mut self.body {
+        if let Form::Special(expiring) = self.body.get_mut() {
             expiring.expiries.remove(field);
         }
         self.set_value(field, value, limits)
@@ -195,10 +193,10 @@ impl Hash {
     /// Sets a field's value and leaves alone when it ends; true if the field is new.
     #[inline]
     pub fn set_value(&mut self, field: &[u8], value: &[u8], limits: &EncodingLimits) -> bool {
-        if let Body::Expiring(expiring) = &mut self.body {
+        if let Form::Special(expiring) = self.body.get_mut() {
             return expiring.plain.set_value(field, value, limits);
         }
-        if let Body::Pack(pack) = &mut self.body {
+        if let Form::Packed(pack) = self.body.get_mut() {
             let longest = field.len().max(value.len());
             if longest <= limits.hash_max_listpack_value {
                 if let Some(at) = pack.find(field, 2) {
@@ -208,7 +206,7 @@ impl Hash {
                 }
                 let more = field.len() + value.len() + 16;
                 if pack.len() / 2 < limits.hash_max_listpack_entries
-                    && pack.as_bytes().len() + more <= PACK_BYTES_MAX
+                    && pack.used() + more <= PACK_BYTES_MAX
                 {
                     pack.insert(pack.end(), &[Item::of(field), Item::of(value)]);
                     return true;
@@ -216,22 +214,22 @@ impl Hash {
             }
             self.make_table();
         }
-        match &mut self.body {
-            Body::Table(table) => set_in_table(table, field, value),
-            Body::Pack(_) | Body::Expiring(_) => unreachable!("the hash was made a table"),
+        match self.body.get_mut() {
+            Form::Large(table) => set_in_table(table, field, value),
+            Form::Packed(_) | Form::Special(_) => unreachable!("the hash was made a table"),
         }
     }
 
     /// Removes a field; false if there was none.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.body {
-            Body::Pack(pack) => {
+        match self.body.get_mut() {
+            Form::Packed(pack) => {
                 let Some(at) = pack.find(field, 2) else { return false };
                 pack.remove(at, 2);
                 true
             }
-            Body::Table(table) => table.remove(table.hash(field), field).is_some(),
-            Body::Expiring(expiring) => {
+            Form::Large(table) => table.remove(table.hash(field), field).is_some(),
+            Form::Special(expiring) => {
                 expiring.expiries.remove(field);
                 expiring.plain.remove(field)
             }
@@ -241,9 +239,9 @@ impl Hash {
     // --- fields that end
 
     fn expiries(&self) -> Option<&Expiries> {
-        match &self.body {
-            Body::Expiring(expiring) => Some(&expiring.expiries),
-            Body::Pack(_) | Body::Table(_) => None,
+        match self.body.get() {
+            Form::Special(expiring) => Some(&expiring.expiries),
+            Form::Packed(_) | Form::Large(_) => None,
         }
     }
 
@@ -257,15 +255,15 @@ impl Hash {
         if !self.contains(field) {
             return;
         }
-        match (&mut self.body, at) {
-            (Body::Expiring(expiring), Some(at)) => expiring.expiries.set(field, at),
-            (Body::Expiring(expiring), None) => _ = expiring.expiries.remove(field),
+        match (self.body.get_mut(), at) {
+            (Form::Special(expiring), Some(at)) => expiring.expiries.set(field, at),
+            (Form::Special(expiring), None) => _ = expiring.expiries.remove(field),
             (_, None) => {}
             (_, Some(at)) => {
                 let mut expiries = Expiries::default();
                 expiries.set(field, at);
                 let plain = std::mem::take(self);
-                self.body = Body::Expiring(Box::new(Expiring { plain, expiries }));
+                self.body = Body::special(Box::new(Expiring { plain, expiries }));
             }
         }
     }
@@ -311,14 +309,14 @@ impl Hash {
 
     /// All fields with their values.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        let plain = match &self.body {
-            Body::Expiring(expiring) => &expiring.plain,
-            Body::Pack(_) | Body::Table(_) => self,
+        let plain = match self.body.get() {
+            Form::Special(expiring) => &expiring.plain,
+            Form::Packed(_) | Form::Large(_) => self,
         };
-        let (pack, table) = match &plain.body {
-            Body::Pack(pack) => (Some(Pairs(pack.iter())), None),
-            Body::Table(table) => (None, Some(table.iter())),
-            Body::Expiring(_) => unreachable!("the plain part is no expiring hash"),
+        let (pack, table) = match plain.body.get() {
+            Form::Packed(pack) => (Some(Pairs(pack.iter())), None),
+            Form::Large(table) => (None, Some(table.iter())),
+            Form::Special(_) => unreachable!("the plain part is no expiring hash"),
         };
         let records = table.into_iter().flatten();
         pack.into_iter().flatten().chain(records.map(items_of))
@@ -327,33 +325,33 @@ impl Hash {
     /// Visits some fields from the cursor on (0 to begin) and returns the next cursor, 0 when all
     /// have been visited. Fields that are there during a whole scan are visited.
     pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(Item<'_>, Item<'_>)) -> u64 {
-        match &self.body {
-            Body::Pack(pack) => {
+        match self.body.get() {
+            Form::Packed(pack) => {
                 Pairs(pack.iter()).for_each(|(field, value)| visit(field, value));
                 0
             }
-            Body::Expiring(expiring) => expiring.plain.scan(cursor, visit),
-            Body::Table(table) => table
+            Form::Special(expiring) => expiring.plain.scan(cursor, visit),
+            Form::Large(table) => table
                 .scan(cursor, |found| visit(Item::Bytes(found.field), Item::Bytes(found.value))),
         }
     }
 
     /// Some field with its value, chosen by the random number.
     pub fn random(&self, random: u64) -> Option<(Item<'_>, Item<'_>)> {
-        match &self.body {
-            Body::Pack(pack) => {
+        match self.body.get() {
+            Form::Packed(pack) => {
                 let count = pack.len() / 2;
                 let index = random.checked_rem(count as u64)? as usize;
                 let (field, next) = pack.read(pack.seek(index * 2)?);
                 Some((field, pack.read(next).0))
             }
-            Body::Table(table) => table.random(random).map(items_of),
-            Body::Expiring(expiring) => expiring.plain.random(random),
+            Form::Large(table) => table.random(random).map(items_of),
+            Form::Special(expiring) => expiring.plain.random(random),
         }
     }
 
     fn make_table(&mut self) {
-        let Body::Pack(pack) = &self.body else { return };
+        let Form::Packed(pack) = self.body.get() else { return };
         let mut table = Box::new(Index::new());
         for (field, value) in Pairs(pack.iter()) {
             field.with_bytes(|field| {
@@ -362,7 +360,7 @@ impl Hash {
                 })
             });
         }
-        self.body = Body::Table(table);
+        self.body = Body::large(table);
     }
 }
 

@@ -1,5 +1,10 @@
-//! A small set of integers: sorted numbers of 2, 4 or 8 bytes in one piece of memory, in the byte
-//! form of Redis's intsets.
+//! A small set of integers: sorted numbers of 2, 4 or 8 bytes in one piece of memory.
+//!
+//! ```text
+//! width (1) | numbers, little endian, ascending
+//! ```
+//!
+//! RDB files and `DUMP` have the byte form of Redis's intsets:
 //!
 //! ```text
 //! width (4, little endian) | count (4) | numbers, ascending
@@ -8,10 +13,13 @@
 use super::blob::Blob;
 use super::pack::InvalidPack;
 
-const HEADER: usize = 8;
+const HEADER: usize = 1;
+/// The header of the form that RDB files have.
+const OUTER_HEADER: usize = 8;
 
 /// A sorted set of integers, all stored in the width that the widest needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[repr(transparent)]
 pub struct IntSet {
     bytes: Blob,
 }
@@ -22,45 +30,68 @@ impl Default for IntSet {
     }
 }
 
+impl PartialEq for IntSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for IntSet {}
+
 impl IntSet {
     /// An empty set.
     pub fn new() -> IntSet {
-        IntSet { bytes: Blob::copy_of(&[2, 0, 0, 0, 0, 0, 0, 0]) }
+        IntSet { bytes: Blob::new() }
     }
 
-    /// The set that these bytes are.
+    /// The set that these bytes are, in the form that RDB files have.
     ///
     /// # Errors
     /// When the width or the length is wrong, or the numbers do not strictly ascend.
     pub fn from_untrusted(bytes: &[u8]) -> Result<IntSet, InvalidPack> {
-        if bytes.len() < HEADER {
+        if bytes.len() < OUTER_HEADER {
             return Err(InvalidPack);
         }
         let width = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
         let count = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")) as usize;
-        if !matches!(width, 2 | 4 | 8)
-            || (bytes.len() - HEADER) as u64 != width as u64 * count as u64
-        {
+        let numbers = &bytes[OUTER_HEADER..];
+        if !matches!(width, 2 | 4 | 8) || numbers.len() as u64 != width as u64 * count as u64 {
             return Err(InvalidPack);
         }
-        let set = IntSet { bytes: Blob::copy_of(bytes) };
+        let set = IntSet::of_numbers(width, numbers);
         let ascends = (1..count).all(|index| set.at(index - 1) < set.at(index));
         if ascends { Ok(set) } else { Err(InvalidPack) }
     }
 
-    /// The bytes, as RDB files and Redis have them.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    fn of_numbers(width: usize, numbers: &[u8]) -> IntSet {
+        let mut bytes = Blob::new();
+        bytes.resize(HEADER + numbers.len());
+        bytes[0] = width as u8;
+        bytes[HEADER..].copy_from_slice(numbers);
+        IntSet { bytes }
+    }
+
+    fn numbers(&self) -> &[u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// Appends the set in the form that RDB files have.
+    pub fn write_intset(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.len()).expect("an intset is below 4 GiB");
+        out.reserve(OUTER_HEADER + self.numbers().len());
+        out.extend_from_slice(&(self.width() as u32).to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(self.numbers());
     }
 
     /// How many numbers there are.
     pub fn len(&self) -> usize {
-        (self.bytes.len() - HEADER) / self.width()
+        self.numbers().len() / self.width()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER
+        self.numbers().is_empty()
     }
 
     /// The number with this index in ascending order.
@@ -86,11 +117,11 @@ impl IntSet {
         let Err(index) = self.search(number) else { return false };
         let width = self.width();
         let at = HEADER + index * width;
-        let len = self.bytes.len();
+        let len = self.bytes.len().max(HEADER);
         self.bytes.resize(len + width);
+        self.bytes[0] = width as u8;
         self.bytes.copy_within(at..len, at + width);
         self.bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
-        self.set_count();
         true
     }
 
@@ -101,7 +132,6 @@ impl IntSet {
         let at = HEADER + index * width;
         self.bytes.copy_within(at + width.., at);
         self.bytes.resize(self.bytes.len() - width);
-        self.set_count();
         true
     }
 
@@ -110,13 +140,8 @@ impl IntSet {
         self.bytes.allocated()
     }
 
-    fn set_count(&mut self) {
-        let count = self.len() as u32;
-        self.bytes[4..8].copy_from_slice(&count.to_le_bytes());
-    }
-
     fn width(&self) -> usize {
-        self.bytes[0] as usize
+        self.bytes.first().map_or(2, |&width| usize::from(width))
     }
 
     fn at(&self, index: usize) -> i64 {
@@ -144,13 +169,12 @@ impl IntSet {
     }
 
     fn widen(&mut self, width: usize) {
-        let mut bytes = Vec::with_capacity(HEADER + (self.len() + 1) * width);
-        bytes.extend_from_slice(&(width as u32).to_le_bytes());
-        bytes.extend_from_slice(&self.bytes[4..8]);
-        for number in self.iter() {
-            bytes.extend_from_slice(&number.to_le_bytes()[..width]);
+        let numbers: Vec<i64> = self.iter().collect();
+        self.bytes.resize(HEADER + numbers.len() * width);
+        self.bytes[0] = width as u8;
+        for (place, number) in self.bytes[HEADER..].chunks_exact_mut(width).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes()[..width]);
         }
-        self.bytes = Blob::copy_of(&bytes);
     }
 }
 
@@ -170,14 +194,20 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    fn outer(set: &IntSet) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        set.write_intset(&mut bytes);
+        bytes
+    }
+
     #[test]
     fn bytes_are_those_of_redis() {
         let mut set = IntSet::new();
         assert!(set.insert(3));
         assert!(set.insert(-1));
-        assert_eq!(set.as_bytes(), [2, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xff, 3, 0]);
+        assert_eq!(outer(&set), [2, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xff, 3, 0]);
         assert!(set.insert(70_000), "widens to 32 bits");
-        assert_eq!(set.as_bytes()[..8], [4, 0, 0, 0, 3, 0, 0, 0]);
+        assert_eq!(outer(&set)[..8], [4, 0, 0, 0, 3, 0, 0, 0]);
     }
 
     #[test]
@@ -207,7 +237,7 @@ mod tests {
                 prop_assert_eq!(set.contains(number), model.contains(&number));
             }
             prop_assert!(set.iter().eq(model.iter().copied()));
-            prop_assert_eq!(IntSet::from_untrusted(set.as_bytes()), Ok(set.clone()));
+            prop_assert_eq!(IntSet::from_untrusted(&outer(&set)), Ok(set.clone()));
         }
     }
 }

@@ -16,6 +16,7 @@ mod index;
 mod intset;
 mod item;
 mod list;
+mod one_of;
 mod pack;
 mod record;
 mod set;

@@ -1,18 +1,26 @@
-//! A short sequence of elements in one piece of memory: Redis's listpack, byte for byte.
+//! A short sequence of elements in one piece of memory.
 //!
 //! ```text
-//! total bytes (4, little endian) | count (2) | elements … | FF
+//! count (2) | elements …
 //! ```
 //!
-//! A count of 65535 means "count them". Because the bytes are those of RDB files and of `DUMP`,
-//! saving a small collection is a copy, and loading one is a check.
+//! Elements are those of Redis's listpacks without their back lengths, which nothing here needs:
+//! what is read backwards is found forwards first. A count of 65535 means "count them". RDB files
+//! and `DUMP` have listpacks ([`Pack::write_listpack`], [`Pack::from_untrusted`]):
+//!
+//! ```text
+//! total bytes (4, little endian) | count (2) | elements with back lengths … | FF
+//! ```
 
 use super::blob::Blob;
 use super::codec::{self, END};
 use super::item::{Item, Needle};
 
-const HEADER: usize = 6;
+const HEADER: usize = 2;
 const COUNT_UNKNOWN: u16 = u16::MAX;
+
+/// What a listpack has before its elements: the total and the count.
+const LISTPACK_HEADER: usize = 6;
 
 /// A packed form stays below this, whatever the settings allow.
 pub(crate) const PACK_BYTES_MAX: usize = 1 << 30;
@@ -23,10 +31,21 @@ pub(crate) const PACK_BYTES_MAX: usize = 1 << 30;
 pub struct InvalidPack;
 
 /// A packed sequence of elements. Places in it are byte offsets, valid until the next change.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
+#[repr(transparent)]
 pub struct Pack {
     bytes: Blob,
 }
+
+impl PartialEq for Pack {
+    fn eq(&self, other: &Self) -> bool {
+        // One without elements may or may not have a count.
+        self.bytes.get(HEADER..).unwrap_or_default()
+            == other.bytes.get(HEADER..).unwrap_or_default()
+    }
+}
+
+impl Eq for Pack {}
 
 impl Default for Pack {
     fn default() -> Self {
@@ -43,40 +62,88 @@ impl std::fmt::Debug for Pack {
 impl Pack {
     /// An empty sequence.
     pub fn new() -> Pack {
-        Pack { bytes: Blob::copy_of(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]) }
+        Pack { bytes: Blob::new() }
     }
 
-    /// The sequence that these bytes are.
+    /// The sequence that this listpack is.
     ///
     /// # Errors
-    /// When they are not exactly one well-formed sequence; every element is checked.
-    pub fn from_untrusted(bytes: &[u8]) -> Result<Pack, InvalidPack> {
-        if bytes.len() < HEADER + 1 || bytes.len() > PACK_BYTES_MAX || bytes[bytes.len() - 1] != END
-        {
+    /// When the bytes are not exactly one well-formed listpack; every element is checked.
+    pub fn from_untrusted(listpack: &[u8]) -> Result<Pack, InvalidPack> {
+        let (header, rest) = listpack.split_at_checked(LISTPACK_HEADER).ok_or(InvalidPack)?;
+        let (&END, elements) = rest.split_last().ok_or(InvalidPack)? else {
+            return Err(InvalidPack);
+        };
+        let [a, b, c, d, e, f] = *header else { unreachable!("a header of six bytes") };
+        let told = u16::from_le_bytes([e, f]);
+        let total = u32::from_le_bytes([a, b, c, d]) as usize;
+        if total != listpack.len() || total > PACK_BYTES_MAX {
             return Err(InvalidPack);
         }
-        let pack = Pack { bytes: Blob::copy_of(bytes) };
-        let total = u32::from_le_bytes(pack.bytes[..4].try_into().expect("four bytes"));
-        if total as usize != pack.bytes.len() {
-            return Err(InvalidPack);
+        let (mut at, mut count, mut bare) = (0, 0usize, HEADER);
+        while at < elements.len() {
+            let end = codec::checked_end(elements, at).ok_or(InvalidPack)?;
+            bare += codec::skip_bare(elements, at) - at;
+            (at, count) = (end, count + 1);
         }
-        let end = pack.end();
-        let (mut at, mut count) = (HEADER, 0usize);
-        while at < end {
-            at = codec::checked_end(&pack.bytes[..end], at).ok_or(InvalidPack)?;
-            count += 1;
-        }
-        let told = pack.header_count();
         if told != COUNT_UNKNOWN && usize::from(told) != count {
-            Err(InvalidPack)
-        } else {
-            Ok(pack)
+            return Err(InvalidPack);
         }
+        let mut bytes = Blob::new();
+        bytes.resize(bare);
+        bytes[..HEADER]
+            .copy_from_slice(&u16::try_from(count).unwrap_or(COUNT_UNKNOWN).to_le_bytes());
+        let (mut from, mut to) = (0, HEADER);
+        while from < elements.len() {
+            let end = codec::skip_bare(elements, from);
+            bytes[to..to + end - from].copy_from_slice(&elements[from..end]);
+            to += end - from;
+            from = codec::skip(elements, from);
+        }
+        Ok(Pack { bytes })
     }
 
-    /// The bytes, as RDB files and Redis have them.
-    pub fn as_bytes(&self) -> &[u8] {
+    /// How many bytes [`Pack::write_listpack`] appends.
+    pub fn listpack_len(&self) -> usize {
+        let mut len = LISTPACK_HEADER + 1;
+        let mut at = self.start();
+        while at < self.end() {
+            let next = self.skip(at);
+            len += next - at + codec::back_len(next - at);
+            at = next;
+        }
+        len
+    }
+
+    /// Appends the sequence as a listpack.
+    pub fn write_listpack(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        // Back lengths of most elements are one byte.
+        out.reserve(LISTPACK_HEADER + self.bytes.len() + self.len() + 1);
+        out.extend_from_slice(&[0; LISTPACK_HEADER]);
+        let mut at = self.start();
+        while at < self.end() {
+            let next = self.skip(at);
+            out.extend_from_slice(&self.bytes[at..next]);
+            let mut back = [0; 5];
+            codec::write_back_len(&mut back, next - at);
+            out.extend_from_slice(&back[..codec::back_len(next - at)]);
+            at = next;
+        }
+        out.push(END);
+        let total = u32::try_from(out.len() - begin).expect("a packed form is below 4 GiB");
+        out[begin..begin + 4].copy_from_slice(&total.to_le_bytes());
+        out[begin + 4..begin + 6].copy_from_slice(&self.header_count().to_le_bytes());
+    }
+
+    /// What is stored: places are indexes of this.
+    pub(crate) fn stored(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.bytes.len()
     }
 
     /// How many elements there are.
@@ -89,12 +156,17 @@ impl Pack {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER + 1
+        self.bytes.len() <= HEADER
     }
 
-    /// All elements in order, from either end.
+    /// All elements in order.
     pub fn iter(&self) -> PackIter<'_> {
-        PackIter { bytes: &self.bytes, front: HEADER, back: self.end() }
+        self.iter_at(HEADER)
+    }
+
+    /// The elements from the place `at` on.
+    pub(crate) fn iter_at(&self, at: usize) -> PackIter<'_> {
+        PackIter { bytes: &self.bytes, at }
     }
 
     /// Bytes of its allocation.
@@ -109,32 +181,24 @@ impl Pack {
 
     /// Where an element pushed at the back would begin.
     pub(crate) fn end(&self) -> usize {
-        self.bytes.len() - 1
+        self.bytes.len().max(HEADER)
     }
 
     /// The element at a place, and the place after it.
     #[inline]
     pub(crate) fn read(&self, at: usize) -> (Item<'_>, usize) {
-        codec::read(&self.bytes, at)
+        codec::read_bare(&self.bytes, at)
     }
 
     /// The place after the element at `at`.
     #[inline]
     pub(crate) fn skip(&self, at: usize) -> usize {
-        codec::skip(&self.bytes, at)
+        codec::skip_bare(&self.bytes, at)
     }
 
-    /// The place of the element with this index, walking from the nearer end.
+    /// The place of the element with this index.
     pub(crate) fn seek(&self, index: usize) -> Option<usize> {
-        let count = self.len();
-        if index >= count {
-            return None;
-        }
-        Some(if index <= count / 2 {
-            (0..index).fold(HEADER, |at, _| self.skip(at))
-        } else {
-            (index..count).fold(self.end(), |at, _| codec::step_back(&self.bytes, at))
-        })
+        (index < self.len()).then(|| (0..index).fold(HEADER, |at, _| self.skip(at)))
     }
 
     /// The element with this index.
@@ -166,28 +230,23 @@ impl Pack {
         self.splice(self.end(), 0, 0, &[item]);
     }
 
-    /// Appends elements, all at once.
-    pub(crate) fn append<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) {
-        let (mut added, mut count) = (0, 0);
+    /// Appends elements, all at once. Returns how many bytes they would be in a listpack.
+    pub(crate) fn append<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) -> usize {
+        let (mut added, mut count, mut listed) = (0, 0, 0);
         for item in items.clone() {
-            added += codec::encoded_len(item);
+            let body = codec::body_len(item);
+            added += body;
+            listed += body + codec::back_len(body);
             count += 1;
         }
         let (end, header) = (self.end(), self.header_count());
-        self.bytes.resize(end + added + 1);
+        self.bytes.resize(end + added);
         let mut to = end;
         for item in items {
-            let width = codec::encoded_len(item);
-            codec::write(&mut self.bytes[to..to + width], item);
-            to += width;
+            to += codec::write_body(&mut self.bytes[to..], item);
         }
-        self.bytes[to] = END;
-        self.set_header(header, 0, count);
-    }
-
-    /// Gives back the room that is not used.
-    pub(crate) fn shrink(&mut self) {
-        self.bytes.shrink();
+        self.set_count(header, 0, count);
+        listed
     }
 
     /// Inserts elements before the place `at`.
@@ -207,43 +266,28 @@ impl Pack {
         self.splice(at, end - at, count, &[]);
     }
 
-    /// How many bytes these elements would add.
-    pub(crate) fn added_by(items: &[Item<'_>]) -> usize {
-        items.iter().map(|item| codec::encoded_len(*item)).sum()
-    }
-
     /// Puts `items` instead of the `removed` elements that take `old` bytes at `at`.
     fn splice(&mut self, at: usize, old: usize, removed: usize, items: &[Item<'_>]) {
-        let new = Self::added_by(items);
-        let len = self.bytes.len();
-        let count = self.header_count();
-        if new == old {
-            self.write_at(at, items);
-            return self.set_header(count, removed, items.len());
-        }
+        let new: usize = items.iter().map(|item| codec::body_len(*item)).sum();
+        let (end, count) = (self.end(), self.header_count());
         if new > old {
-            self.bytes.resize(len + new - old);
+            self.bytes.resize(end + new - old);
         }
-        self.bytes.copy_within(at + old..len, at + new);
+        if new != old {
+            self.bytes.copy_within(at + old..end, at + new);
+        }
         if new < old {
-            self.bytes.resize(len + new - old);
+            self.bytes.resize(end + new - old);
         }
-        self.write_at(at, items);
-        self.set_header(count, removed, items.len());
-    }
-
-    fn write_at(&mut self, at: usize, items: &[Item<'_>]) {
         let mut to = at;
         for item in items {
-            let width = codec::encoded_len(*item);
-            codec::write(&mut self.bytes[to..to + width], *item);
-            to += width;
+            to += codec::write_body(&mut self.bytes[to..], *item);
         }
+        self.set_count(count, removed, items.len());
     }
 
-    fn set_header(&mut self, count: u16, removed: usize, added: usize) {
-        let total = u32::try_from(self.bytes.len()).expect("a packed form is below 4 GiB");
-        self.bytes[..4].copy_from_slice(&total.to_le_bytes());
+    /// Notes that of `count` elements some have gone and some have come.
+    fn set_count(&mut self, count: u16, removed: usize, added: usize) {
         if removed == added {
             return;
         }
@@ -253,28 +297,23 @@ impl Pack {
             usize::from(count) + added - removed
         };
         let count = u16::try_from(count).unwrap_or(COUNT_UNKNOWN);
-        self.bytes[4..6].copy_from_slice(&count.to_le_bytes());
+        self.bytes[..HEADER].copy_from_slice(&count.to_le_bytes());
     }
 
     #[inline]
     fn header_count(&self) -> u16 {
-        u16::from_le_bytes([self.bytes[4], self.bytes[5]])
+        match *self.bytes {
+            [a, b, ..] => u16::from_le_bytes([a, b]),
+            _ => 0,
+        }
     }
 }
 
-/// The elements of a [`Pack`], from either end.
+/// The elements of a [`Pack`].
 #[derive(Clone)]
 pub struct PackIter<'a> {
     bytes: &'a [u8],
-    front: usize,
-    back: usize,
-}
-
-impl<'a> PackIter<'a> {
-    /// The elements that stand at `front..back` of `bytes`, which are known to be well formed.
-    pub(crate) const fn over(bytes: &'a [u8], front: usize, back: usize) -> Self {
-        PackIter { bytes, front, back }
-    }
+    at: usize,
 }
 
 impl<'a> Iterator for PackIter<'a> {
@@ -282,23 +321,12 @@ impl<'a> Iterator for PackIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Item<'a>> {
-        if self.front >= self.back {
+        if self.at >= self.bytes.len() {
             return None;
         }
-        let (item, next) = codec::read(self.bytes, self.front);
-        self.front = next;
+        let (item, next) = codec::read_bare(self.bytes, self.at);
+        self.at = next;
         Some(item)
-    }
-}
-
-impl DoubleEndedIterator for PackIter<'_> {
-    #[inline]
-    fn next_back(&mut self) -> Option<Self::Item> {
-        if self.front >= self.back {
-            return None;
-        }
-        self.back = codec::step_back(self.bytes, self.back);
-        Some(codec::read(self.bytes, self.back).0)
     }
 }
 
@@ -313,15 +341,22 @@ mod tests {
         pack
     }
 
+    fn listpack(pack: &Pack) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pack.write_listpack(&mut bytes);
+        assert_eq!(bytes.len(), pack.listpack_len());
+        bytes
+    }
+
     #[test]
     fn a_known_listpack() {
         let pack = pack_of(&["a", "1024"]);
-        assert_eq!(pack.as_bytes(), [13, 0, 0, 0, 2, 0, 0x81, b'a', 2, 0xc4, 0, 2, 0xff]);
+        assert_eq!(listpack(&pack), [13, 0, 0, 0, 2, 0, 0x81, b'a', 2, 0xc4, 0, 2, 0xff]);
     }
 
     #[test]
     fn bytes_from_outside_are_refused_when_they_lie() {
-        let good = pack_of(&["hello", "12", "world"]).as_bytes().to_vec();
+        let good = listpack(&pack_of(&["hello", "12", "world"]));
         assert!(Pack::from_untrusted(&good).is_ok());
         let mut unknown = good.clone();
         unknown[4..6].copy_from_slice(&[0xff, 0xff]);
@@ -365,9 +400,9 @@ mod tests {
             }
             if let Ok(pack) = Pack::from_untrusted(&bytes) {
                 let forward: Vec<_> = pack.iter().map(Item::to_vec).collect();
-                let mut backward: Vec<_> = pack.iter().rev().map(Item::to_vec).collect();
-                backward.reverse();
-                prop_assert_eq!(&forward, &backward);
+                let mut again = pack_of(&[]);
+                forward.iter().for_each(|text| again.push_back(Item::of(text)));
+                prop_assert_eq!(again.iter().count(), forward.len());
                 prop_assert_eq!(forward.len(), pack.len());
             }
         }
@@ -395,7 +430,7 @@ mod tests {
             let texts: Vec<String> =
                 pack.iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect();
             prop_assert_eq!(&texts, &model);
-            prop_assert_eq!(Pack::from_untrusted(pack.as_bytes()), Ok(pack.clone()));
+            prop_assert_eq!(Pack::from_untrusted(&listpack(&pack)), Ok(pack.clone()));
             for text in &model {
                 let first = model.iter().position(|other| other == text).unwrap();
                 prop_assert_eq!(pack.find(text.as_bytes(), 1), pack.seek(first));

@@ -15,6 +15,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use super::tree::MemberPtr;
+use crate::entry::round_up;
 use crate::table::Thin;
 
 const LONG: u8 = 254;
@@ -74,7 +75,7 @@ unsafe fn free(at: NonNull<u8>, size: usize) {
 
 /// A record that a table of a collection holds.
 pub(crate) trait Record: Thin {
-    /// How many bytes the record has allocated.
+    /// How many bytes the allocator took for the record.
     fn size(&self) -> usize;
 }
 
@@ -140,7 +141,7 @@ macro_rules! record {
 
         impl Record for $name {
             fn size(&self) -> usize {
-                self.size()
+                round_up(self.size())
             }
         }
     };

@@ -13,6 +13,7 @@ use super::hash::Pairs;
 use super::index::Index;
 use super::item::Item;
 use super::list::End;
+use super::one_of::{Form, Never, OneOf};
 use super::pack::{InvalidPack, PACK_BYTES_MAX, Pack, PackIter};
 use super::record::{ScorePtr, ScoreRecord, ScoreView};
 use super::repeats;
@@ -24,10 +25,7 @@ pub struct SortedSet {
     body: Body,
 }
 
-enum Body {
-    Pack(Pack),
-    Large(Box<Large>),
-}
+type Body = OneOf<Pack, Box<Large>, Never>;
 
 struct Large {
     // The tree goes first when both are dropped: it points into the records.
@@ -91,9 +89,9 @@ impl LexBound<'_> {
 
 impl Clone for SortedSet {
     fn clone(&self) -> Self {
-        match &self.body {
-            Body::Pack(pack) => SortedSet { body: Body::Pack(pack.clone()) },
-            Body::Large(_) => SortedSet { body: Body::Large(self.to_large()) },
+        match self.body.get() {
+            Form::Packed(pack) => SortedSet { body: Body::packed(pack.clone()) },
+            Form::Large(_) => SortedSet { body: Body::large(self.to_large()) },
         }
     }
 }
@@ -113,7 +111,7 @@ impl std::fmt::Debug for SortedSet {
 impl SortedSet {
     /// A sorted set without members.
     pub fn new() -> SortedSet {
-        SortedSet { body: Body::Pack(Pack::new()) }
+        SortedSet { body: Body::packed(Pack::new()) }
     }
 
     /// The sorted set that a packed sequence of member, score, member, score is.
@@ -135,7 +133,7 @@ impl SortedSet {
         let too_long = |item: Item<'_>| item.len() > limits.zset_max_listpack_value;
         let large = pack.len() / 2 > limits.zset_max_listpack_entries
             || pack.iter().step_by(2).any(too_long);
-        let mut set = SortedSet { body: Body::Pack(pack) };
+        let mut set = SortedSet { body: Body::packed(pack) };
         if large {
             let _ = set.make_large();
         }
@@ -144,65 +142,65 @@ impl SortedSet {
 
     /// The packed sequence, while the set is small.
     pub fn as_pack(&self) -> Option<&Pack> {
-        if let Body::Pack(pack) = &self.body { Some(pack) } else { None }
+        if let Form::Packed(pack) = self.body.get() { Some(pack) } else { None }
     }
 
     /// How many members there are.
     pub fn len(&self) -> usize {
-        match &self.body {
-            Body::Pack(pack) => pack.len() / 2,
-            Body::Large(large) => large.tree.len(),
+        match self.body.get() {
+            Form::Packed(pack) => pack.len() / 2,
+            Form::Large(large) => large.tree.len(),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        match &self.body {
-            Body::Pack(pack) => pack.is_empty(),
-            Body::Large(large) => large.tree.len() == 0,
+        match self.body.get() {
+            Form::Packed(pack) => pack.is_empty(),
+            Form::Large(large) => large.tree.len() == 0,
         }
     }
 
     /// `listpack` or `skiplist`.
     pub fn encoding(&self) -> Encoding {
-        match self.body {
-            Body::Pack(_) => Encoding::ListPack,
-            Body::Large(_) => Encoding::SkipList,
+        match self.body.get() {
+            Form::Packed(_) => Encoding::ListPack,
+            Form::Large(_) => Encoding::SkipList,
         }
     }
 
     /// How many bytes the set has reserved outside its own struct, those of the tree estimated.
     pub fn heap_bytes(&self) -> usize {
-        match &self.body {
-            Body::Pack(pack) => pack.allocated(),
+        match self.body.get() {
+            Form::Packed(pack) => pack.allocated(),
             // A place in a leaf takes 16 bytes; leaves are about three quarters full.
-            Body::Large(large) => large.index.heap_bytes() + large.tree.len() * 22,
+            Form::Large(large) => large.index.heap_bytes() + large.tree.len() * 22,
         }
     }
 
     /// How many allocations dropping the set frees, more or less.
     pub fn free_effort(&self) -> usize {
-        match &self.body {
-            Body::Pack(_) => 1,
-            Body::Large(large) => large.tree.len(),
+        match self.body.get() {
+            Form::Packed(_) => 1,
+            Form::Large(large) => large.tree.len(),
         }
     }
 
     /// Asks the processor to fetch the scores of these members of a large set.
     pub(crate) fn prefetch(&self, members: &[&[u8]]) {
-        if let Body::Large(large) = &self.body {
+        if let Form::Large(large) = self.body.get() {
             large.index.prefetch(members);
         }
     }
 
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
-        match &self.body {
-            Body::Pack(pack) => {
+        match self.body.get() {
+            Form::Packed(pack) => {
                 let at = pack.find(member, 2)?;
                 Some(score_of(pack.read(pack.skip(at)).0))
             }
-            Body::Large(large) => {
+            Form::Large(large) => {
                 large.index.get(large.index.hash(member), member).map(|found| found.score)
             }
         }
@@ -230,9 +228,9 @@ impl SortedSet {
         limits: &EncodingLimits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) {
-        match &mut self.body {
-            Body::Large(large) => large.update(member, decide),
-            Body::Pack(pack) => {
+        match self.body.get_mut() {
+            Form::Large(large) => large.update(member, decide),
+            Form::Packed(pack) => {
                 let at = pack.find(member, 2);
                 let old = at.map(|at| score_of(pack.read(pack.skip(at)).0));
                 let Some(score) = decide(old).map(proper) else { return };
@@ -252,14 +250,14 @@ impl SortedSet {
 
     /// Removes a member and returns the score it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        match &mut self.body {
-            Body::Pack(pack) => {
+        match self.body.get_mut() {
+            Form::Packed(pack) => {
                 let at = pack.find(member, 2)?;
                 let score = score_of(pack.read(pack.skip(at)).0);
                 pack.remove(at, 2);
                 Some(score)
             }
-            Body::Large(large) => {
+            Form::Large(large) => {
                 let hash = large.index.hash(member);
                 let score = large.index.get(hash, member)?.score;
                 assert!(large.tree.remove(score, member), "every record is in the tree");
@@ -271,12 +269,12 @@ impl SortedSet {
 
     /// How many members come before this one, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match &self.body {
-            Body::Pack(pack) => Pairs(pack.iter())
+        match self.body.get() {
+            Form::Packed(pack) => Pairs(pack.iter())
                 .enumerate()
                 .find(|(_, (item, _))| item.with_bytes(|text| text == member))
                 .map(|(rank, (_, score))| (rank, score_of(score))),
-            Body::Large(large) => {
+            Form::Large(large) => {
                 let score = large.index.get(large.index.hash(member), member)?.score;
                 Some((large.tree.rank_of(score, member), score))
             }
@@ -285,12 +283,12 @@ impl SortedSet {
 
     /// The ranks of the members with scores in this range.
     pub fn ranks_by_score(&self, min: ScoreBound, max: ScoreBound) -> Range<usize> {
-        match &self.body {
-            Body::Pack(_) => self.ranks_where(
+        match self.body.get() {
+            Form::Packed(_) => self.ranks_where(
                 |_, score| min.begins_after(score),
                 |_, score| max.ends_at_or_after(score),
             ),
-            Body::Large(large) => ascending(
+            Form::Large(large) => ascending(
                 large.tree.partition(|slot| min.begins_after(slot.score)),
                 large.tree.partition(|slot| max.ends_at_or_after(slot.score)),
             ),
@@ -299,12 +297,12 @@ impl SortedSet {
 
     /// The ranks of the members in this range, of a set whose members all have one score.
     pub fn ranks_by_lex(&self, min: LexBound<'_>, max: LexBound<'_>) -> Range<usize> {
-        match &self.body {
-            Body::Pack(_) => self.ranks_where(
+        match self.body.get() {
+            Form::Packed(_) => self.ranks_where(
                 |member, _| member.with_bytes(|text| min.begins_after(text)),
                 |member, _| member.with_bytes(|text| max.ends_at_or_after(text)),
             ),
-            Body::Large(large) => ascending(
+            Form::Large(large) => ascending(
                 large.tree.partition(|slot| min.begins_after(slot.ptr.member())),
                 large.tree.partition(|slot| max.ends_at_or_after(slot.ptr.member())),
             ),
@@ -331,23 +329,20 @@ impl SortedSet {
 
     /// The members from this rank on, ascending.
     pub fn iter_from(&self, rank: usize) -> SortedIter<'_> {
-        SortedIter(match &self.body {
-            Body::Pack(pack) => {
+        SortedIter(match self.body.get() {
+            Form::Packed(pack) => {
                 let at = pack.seek(rank.saturating_mul(2)).unwrap_or(pack.end());
-                Either::Pack(PackIter::over(pack.as_bytes(), at, pack.end()))
+                Either::Pack(pack.iter_at(at))
             }
-            Body::Large(large) => Either::Tree(large.tree.iter_from(rank)),
+            Form::Large(large) => Either::Tree(large.tree.iter_from(rank)),
         })
     }
 
     /// The members with ranks below `end`, descending.
     pub fn iter_back_from(&self, end: usize) -> SortedIterBack<'_> {
-        SortedIterBack(match &self.body {
-            Body::Pack(pack) => {
-                let at = pack.seek(end.saturating_mul(2)).unwrap_or(pack.end());
-                Either::Pack(PackIter::over(pack.as_bytes(), pack.start(), at))
-            }
-            Body::Large(large) => Either::Tree(large.tree.iter_back_from(end)),
+        SortedIterBack(match self.body.get() {
+            Form::Packed(pack) => Either::Pack(PackIterBack::new(pack, end)),
+            Form::Large(large) => Either::Tree(large.tree.iter_back_from(end)),
         })
     }
 
@@ -357,12 +352,12 @@ impl SortedSet {
         if count == 0 {
             return;
         }
-        match &mut self.body {
-            Body::Pack(pack) => {
+        match self.body.get_mut() {
+            Form::Packed(pack) => {
                 let at = pack.seek(ranks.start * 2).expect("the ranks were checked");
                 pack.remove(at, count * 2);
             }
-            Body::Large(large) => {
+            Form::Large(large) => {
                 (0..count).for_each(|_| large.remove_at(ranks.start, |_, _| ()));
             }
         }
@@ -372,15 +367,15 @@ impl SortedSet {
     pub fn pop_with<R>(&mut self, end: End, visit: impl FnOnce(Item<'_>, f64) -> R) -> Option<R> {
         let last = self.len().checked_sub(1)?;
         let rank = if end == End::Front { 0 } else { last };
-        match &mut self.body {
-            Body::Pack(pack) => {
+        match self.body.get_mut() {
+            Form::Packed(pack) => {
                 let at = pack.seek(rank * 2).expect("the set is not empty");
                 let (member, next) = pack.read(at);
                 let seen = visit(member, score_of(pack.read(next).0));
                 pack.remove(at, 2);
                 Some(seen)
             }
-            Body::Large(large) => {
+            Form::Large(large) => {
                 Some(large.remove_at(rank, |member, score| visit(Item::Bytes(member), score)))
             }
         }
@@ -389,12 +384,12 @@ impl SortedSet {
     /// Visits some members from the cursor on (0 to begin) and returns the next cursor, 0 when all
     /// have been visited. Members that are there during a whole scan are visited.
     pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(Item<'_>, f64)) -> u64 {
-        match &self.body {
-            Body::Pack(_) => {
+        match self.body.get() {
+            Form::Packed(_) => {
                 self.iter().for_each(|(member, score)| visit(member, score));
                 0
             }
-            Body::Large(large) => {
+            Form::Large(large) => {
                 large.index.scan(cursor, |found| visit(Item::Bytes(found.member), found.score))
             }
         }
@@ -415,10 +410,10 @@ impl SortedSet {
     }
 
     fn make_large(&mut self) -> &mut Large {
-        self.body = Body::Large(self.to_large());
-        match &mut self.body {
-            Body::Large(large) => large,
-            Body::Pack(_) => unreachable!("it was made large just now"),
+        self.body = Body::large(self.to_large());
+        match self.body.get_mut() {
+            Form::Large(large) => large,
+            Form::Packed(_) => unreachable!("it was made large just now"),
         }
     }
 }
@@ -473,7 +468,7 @@ fn ascending(start: usize, end: usize) -> Range<usize> {
 fn fits_a_pack(pack: &Pack, member: &[u8], limits: &EncodingLimits) -> bool {
     pack.len() / 2 < limits.zset_max_listpack_entries
         && member.len() <= limits.zset_max_listpack_value
-        && pack.as_bytes().len() + member.len() + 40 <= PACK_BYTES_MAX
+        && pack.used() + member.len() + 40 <= PACK_BYTES_MAX
 }
 
 fn insert_in_pack(pack: &mut Pack, member: &[u8], score: f64) {
@@ -550,8 +545,38 @@ impl<'a> Iterator for SortedIter<'a> {
     }
 }
 
+/// The members of a packed set with their scores, descending. A pack is read forwards only, so their
+/// places are noted first.
+struct PackIterBack<'a> {
+    pack: &'a Pack,
+    places: Vec<u32>,
+}
+
+impl<'a> PackIterBack<'a> {
+    /// The members with ranks below `end`.
+    fn new(pack: &'a Pack, end: usize) -> Self {
+        let count = end.min(pack.len() / 2);
+        let mut at = pack.start();
+        let places = (0..count).map(|_| {
+            let place = at as u32;
+            at = pack.skip(pack.skip(at));
+            place
+        });
+        PackIterBack { pack, places: places.collect() }
+    }
+}
+
+impl<'a> Iterator for PackIterBack<'a> {
+    type Item = (Item<'a>, f64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (member, score_at) = self.pack.read(self.places.pop()? as usize);
+        Some((member, score_of(self.pack.read(score_at).0)))
+    }
+}
+
 /// Members with their scores, descending.
-pub struct SortedIterBack<'a>(Either<PackIter<'a>, TreeIterBack<'a, ScorePtr>>);
+pub struct SortedIterBack<'a>(Either<PackIterBack<'a>, TreeIterBack<'a, ScorePtr>>);
 
 impl<'a> Iterator for SortedIterBack<'a> {
     type Item = (Item<'a>, f64);
@@ -559,10 +584,7 @@ impl<'a> Iterator for SortedIterBack<'a> {
     #[inline]
     fn next(&mut self) -> Option<(Item<'a>, f64)> {
         match &mut self.0 {
-            Either::Pack(items) => {
-                let score = score_of(items.next_back()?);
-                Some((items.next_back().expect("a score has a member"), score))
-            }
+            Either::Pack(members) => members.next(),
             Either::Tree(slots) => slots.next().map(item_of),
         }
     }

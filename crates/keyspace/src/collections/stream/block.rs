@@ -1,4 +1,4 @@
-//! A block: some consecutive entries in one packed sequence, element for element as Redis packs them.
+//! A block: some consecutive entries in one packed sequence, element for element those of Redis.
 //!
 //! ```text
 //! live | deleted | count of fields | field … | 0             what the entries have in common
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! `ms` and `seq` are differences to the block's first id, which is its key in the stream; `pieces`
-//! tells how many elements the entry has before it, so that entries can be read backwards. A removed
-//! entry keeps its place and gets a flag. Because the bytes are those of RDB files, and because where
-//! blocks begin decides what an approximate trim leaves, nothing here is ours to improve.
+//! tells how many elements the entry has before it. A removed entry keeps its place and gets a flag.
+//! Because RDB files have these elements, and because where blocks begin decides what an approximate
+//! trim leaves, they are not ours to choose.
 
 use super::id::StreamId;
 use crate::collections::codec;
@@ -68,8 +68,9 @@ pub(super) fn new(fields: &[&[u8]]) -> Pack {
     pack
 }
 
-/// Appends an entry, whose id is above those in the block.
-pub(super) fn append(pack: &mut Pack, first: StreamId, id: StreamId, fields: &[&[u8]]) {
+/// Appends an entry, whose id is above those in the block. Returns by how many bytes the block is
+/// longer as a listpack.
+pub(super) fn append(pack: &mut Pack, first: StreamId, id: StreamId, fields: &[&[u8]]) -> usize {
     let head = head(pack);
     let mut at = head.fields_at;
     let same = fields.len() / 2 == head.fields
@@ -78,21 +79,23 @@ pub(super) fn append(pack: &mut Pack, first: StreamId, id: StreamId, fields: &[&
             at = next;
             Needle::new(field).is(common)
         });
-    pack.replace(pack.start(), Item::Int(head.live as i64 + 1));
-    push(pack, if same { SAME_FIELDS } else { 0 }, first, id, fields);
+    let (live, more) = (Item::Int(head.live as i64), Item::Int(head.live as i64 + 1));
+    pack.replace(pack.start(), more);
+    codec::encoded_len(more) - codec::encoded_len(live)
+        + push(pack, if same { SAME_FIELDS } else { 0 }, first, id, fields)
 }
 
-fn push(pack: &mut Pack, flags: i64, first: StreamId, id: StreamId, fields: &[&[u8]]) {
+fn push(pack: &mut Pack, flags: i64, first: StreamId, id: StreamId, fields: &[&[u8]]) -> usize {
     let (ms, seq) = (id.ms.wrapping_sub(first.ms), id.seq.wrapping_sub(first.seq));
     let count = fields.len() / 2;
     let head = [Item::Int(flags), Item::Int(ms as i64), Item::Int(seq as i64)].into_iter();
     if flags & SAME_FIELDS != 0 {
         let values = fields.iter().skip(1).step_by(2).map(|value| Item::of(value));
-        pack.append(head.chain(values).chain([Item::Int(count as i64 + 3)]));
+        pack.append(head.chain(values).chain([Item::Int(count as i64 + 3)]))
     } else {
         let pairs = fields.iter().map(|text| Item::of(text));
         let head = head.chain([Item::Int(count as i64)]);
-        pack.append(head.chain(pairs).chain([Item::Int(2 * count as i64 + 4)]));
+        pack.append(head.chain(pairs).chain([Item::Int(2 * count as i64 + 4)]))
     }
 }
 
@@ -154,20 +157,19 @@ impl std::fmt::Debug for StreamEntry<'_> {
 }
 
 /// Walks through the entries of a block, removed ones left out.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Cursor<'a> {
     pack: &'a Pack,
     first: StreamId,
     head: Head,
-    /// The place of the first entry that may still come, and the one behind the last.
+    /// The place of the first entry that may still come.
     front: usize,
-    back: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(first: StreamId, pack: &'a Pack) -> Cursor<'a> {
         let head = head(pack);
-        Cursor { pack, first, head, front: entries_at(pack, &head), back: pack.end() }
+        Cursor { pack, first, head, front: entries_at(pack, &head) }
     }
 
     fn read(&self, at: usize) -> StreamEntry<'a> {
@@ -187,20 +189,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn next_stored(&mut self) -> Option<StreamEntry<'a>> {
-        (self.front < self.back).then(|| {
+        (self.front < self.pack.end()).then(|| {
             let entry = self.read(self.front);
             self.front = entry.end();
             entry
-        })
-    }
-
-    fn previous_stored(&mut self) -> Option<StreamEntry<'a>> {
-        (self.front < self.back).then(|| {
-            let pieces_at = codec::step_back(self.pack.as_bytes(), self.back);
-            let (pieces, _) = int(self.pack, pieces_at);
-            let back = |at, _| codec::step_back(self.pack.as_bytes(), at);
-            self.back = (0..pieces).fold(pieces_at, back);
-            self.read(self.back)
         })
     }
 
@@ -214,20 +206,37 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The last entry that is left.
-    pub(super) fn next_back(&mut self) -> Option<StreamEntry<'a>> {
-        loop {
-            let entry = self.previous_stored()?;
-            if !entry.is_deleted() {
-                return Some(entry);
-            }
+    /// All that are left, to be taken from the last on. A pack is read forwards only, so their places
+    /// are noted first.
+    pub(super) fn backwards(mut self) -> CursorBack<'a> {
+        let mut places = Vec::with_capacity((self.head.live as usize).min(256));
+        while let Some(entry) = self.next() {
+            places.push(entry.at as u32);
         }
+        CursorBack { cursor: self, places }
+    }
+}
+
+/// Walks through the entries of a block from the last on, removed ones left out.
+#[derive(Clone)]
+pub(super) struct CursorBack<'a> {
+    cursor: Cursor<'a>,
+    /// The places of the entries that may still come.
+    places: Vec<u32>,
+}
+
+impl<'a> CursorBack<'a> {
+    /// The last entry that is left.
+    pub(super) fn next(&mut self) -> Option<StreamEntry<'a>> {
+        let at = self.places.pop()?;
+        Some(self.cursor.read(at as usize))
     }
 }
 
 /// The id of the block's last entry, removed or not.
 pub(super) fn last_id(first: StreamId, pack: &Pack) -> StreamId {
-    Cursor::new(first, pack).previous_stored().map_or(first, |entry| entry.id)
+    let mut cursor = Cursor::new(first, pack);
+    std::iter::from_fn(|| cursor.next_stored()).last().map_or(first, |entry| entry.id)
 }
 
 /// The place of the live entry with this id.

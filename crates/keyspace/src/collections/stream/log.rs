@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
-use super::block::{self, Cursor, StreamEntry};
+use super::block::{self, Cursor, CursorBack, StreamEntry};
 use super::id::StreamId;
 use crate::collections::pack::{InvalidPack, PACK_BYTES_MAX, Pack};
 use crate::value::EncodingLimits;
@@ -49,6 +49,9 @@ pub struct StreamLog {
     entries_added: u64,
     /// The memory that the blocks have reserved.
     block_bytes: usize,
+    /// How long the last block is as a listpack, which decides when it is full; unless it is known,
+    /// it is found out when it is needed.
+    tail_listpack: Option<usize>,
 }
 
 impl Clone for StreamLog {
@@ -129,22 +132,22 @@ impl StreamLog {
         };
         if let Some(mut tail) = self.blocks.last_entry() {
             let (first, pack) = (*tail.key(), tail.get_mut());
-            let (stored, entries_max) = (pack.as_bytes().len(), limits.stream_node_max_entries);
+            let stored = self.tail_listpack.unwrap_or_else(|| pack.listpack_len());
+            let entries_max = limits.stream_node_max_entries;
             let is_full = stored + text >= bytes_max
                 || stored + packed_max > PACK_BYTES_MAX
                 || (entries_max > 0 && block::entries(pack) >= entries_max as u64);
-            self.block_bytes -= pack.allocated();
-            if is_full {
-                pack.shrink();
+            if !is_full {
+                self.block_bytes -= pack.allocated();
+                let more = block::append(pack, first, id, fields);
                 self.block_bytes += pack.allocated();
-            } else {
-                block::append(pack, first, id, fields);
-                self.block_bytes += pack.allocated();
+                self.tail_listpack = Some(stored + more);
                 self.added(id);
                 return Ok(());
             }
         }
         let pack = block::new(fields);
+        self.tail_listpack = None;
         self.block_bytes += pack.allocated();
         self.blocks.insert(id, pack);
         self.added(id);
@@ -186,6 +189,7 @@ impl StreamLog {
             self.block_bytes -= pack.allocated();
             block::remove(pack, &[at]);
             self.block_bytes += pack.allocated();
+            self.tail_listpack = None;
         }
         self.length -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
@@ -197,6 +201,7 @@ impl StreamLog {
 
     fn drop_block(&mut self, first: StreamId) {
         let pack = self.blocks.remove(&first).expect("the block is there");
+        self.tail_listpack = None;
         self.block_bytes -= pack.allocated();
     }
 
@@ -289,6 +294,7 @@ impl StreamLog {
             self.block_bytes -= pack.allocated();
             block::remove(pack, &places);
             self.block_bytes += pack.allocated();
+            self.tail_listpack = None;
         }
         self.length -= went;
         went
@@ -348,8 +354,8 @@ impl StreamLog {
     }
 
     /// The blocks with their first ids, as RDB files have them.
-    pub fn blocks(&self) -> impl ExactSizeIterator<Item = (StreamId, &[u8])> {
-        self.blocks.iter().map(|(first, pack)| (*first, pack.as_bytes()))
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = (StreamId, &Pack)> {
+        self.blocks.iter().map(|(first, pack)| (*first, pack))
     }
 
     /// Adds a block from outside behind those that are there.
@@ -357,17 +363,17 @@ impl StreamLog {
     /// # Errors
     /// When the bytes are no block, or do not belong behind the others.
     pub fn push_block(&mut self, first: StreamId, bytes: &[u8]) -> Result<(), InvalidPack> {
-        let mut pack = Pack::from_untrusted(bytes)?;
+        let pack = Pack::from_untrusted(bytes)?;
         let last = block::check(first, &pack)?;
         if !self.blocks.is_empty() && first <= self.last_id {
             return Err(InvalidPack);
         }
-        pack.shrink();
         let live = block::live(&pack);
         self.last_id = last;
         self.length += live;
         self.block_bytes += pack.allocated();
         self.blocks.insert(first, pack);
+        self.tail_listpack = None;
         if live > 0 && self.length == live {
             self.find_first();
         }
@@ -411,7 +417,7 @@ impl<'a> Iterator for Entries<'a> {
 /// Entries of a stream, descending.
 pub struct EntriesBack<'a> {
     blocks: btree_map::Range<'a, StreamId, Pack>,
-    current: Option<Cursor<'a>>,
+    current: Option<CursorBack<'a>>,
     start: StreamId,
     end: StreamId,
 }
@@ -421,7 +427,7 @@ impl<'a> Iterator for EntriesBack<'a> {
 
     fn next(&mut self) -> Option<StreamEntry<'a>> {
         loop {
-            while let Some(entry) = self.current.as_mut().and_then(Cursor::next_back) {
+            while let Some(entry) = self.current.as_mut().and_then(CursorBack::next) {
                 if entry.id < self.start {
                     return None;
                 }
@@ -430,7 +436,7 @@ impl<'a> Iterator for EntriesBack<'a> {
                 }
             }
             let (first, pack) = self.blocks.next_back()?;
-            self.current = Some(Cursor::new(*first, pack));
+            self.current = Some(Cursor::new(*first, pack).backwards());
         }
     }
 }

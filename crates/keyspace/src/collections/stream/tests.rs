@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::collections::pack::Pack;
 use crate::value::EncodingLimits;
 
 type Fields = Vec<Vec<u8>>;
@@ -64,14 +65,20 @@ fn check(log: &StreamLog, model: &BTreeMap<StreamId, Fields>) {
         assert!(log.contains(start) && log.get(start).is_some());
     }
     let reserved: usize = log.heap_bytes();
-    assert!(reserved >= log.blocks().map(|(_, bytes)| bytes.len()).sum());
+    assert!(reserved >= log.blocks().map(|(_, pack)| pack.used()).sum());
+}
+
+fn listpack(pack: &Pack) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pack.write_listpack(&mut bytes);
+    bytes
 }
 
 /// The log as it comes back from its own blocks.
 fn reloaded(log: &StreamLog) -> StreamLog {
     let mut copy = StreamLog::default();
-    for (first, bytes) in log.blocks() {
-        copy.push_block(first, bytes).expect("our own blocks are well formed");
+    for (first, pack) in log.blocks() {
+        copy.push_block(first, &listpack(pack)).expect("our own blocks are well formed");
     }
     copy.set_counters(log.last_id(), log.entries_added(), log.max_deleted_id());
     copy
@@ -146,8 +153,8 @@ proptest! {
             let fields = if seq % 2 == 0 { &fields[..2] } else { &fields };
             log.append(StreamId::new(5, seq as u64), fields, &EncodingLimits::default()).unwrap();
         }
-        let (first, bytes) = log.blocks().next().unwrap();
-        let mut bytes = bytes.to_vec();
+        let (first, pack) = log.blocks().next().unwrap();
+        let mut bytes = listpack(pack);
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let mut copy = StreamLog::default();
