@@ -2,7 +2,7 @@
 //! encoding. For `DEBUG DIGEST`, and for tests that compare a master with its replica.
 
 use sha1::{Digest as _, Sha1};
-use slotward_keyspace::{Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef};
+use slotward_keyspace::{Array, Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef};
 use slotward_resp::format_double;
 use slotward_types::{Slot, UnixMillis};
 
@@ -88,6 +88,7 @@ pub fn digest_value(value: ValueRef<'_>, expires_at: Option<UnixMillis>) -> Dige
             digest
         }
         ValueRef::Stream(stream) => stream_digest(stream),
+        ValueRef::Array(array) => array_digest(array),
     };
     if let Some(at) = expires_at {
         digest.mix(Digest::of(&[b"expires", &at.0.to_le_bytes()]));
@@ -112,6 +113,16 @@ fn stream_digest(stream: &Stream) -> Digest {
     for (name, group) in stream.groups() {
         digest.mix(Digest::of(&[name, &group_digest(group).0]));
     }
+    digest
+}
+
+/// Elements with their indexes, and where the last one was appended.
+fn array_digest(array: &Array) -> Digest {
+    let cursor = array.cursor().unwrap_or(u64::MAX);
+    let mut digest = Digest::of(&[b"array", &cursor.to_le_bytes()]);
+    array.each(|index, element| {
+        digest.mix(element.with_bytes(|text| Digest::of(&[&index.to_le_bytes(), text])));
+    });
     digest
 }
 

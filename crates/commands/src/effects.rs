@@ -181,13 +181,15 @@ classes! {
     KEY_MISS = 12, 'm';
     /// New keys (`n`).
     NEW = 13, 'n';
+    /// Arrays (`a`).
+    ARRAY = 14, 'a';
 }
 
 impl EventClass {
     /// No event.
     pub const NONE: EventClass = EventClass(0);
     /// What `A` stands for: every class but misses and new keys.
-    pub const ALL: EventClass = EventClass(0x3ff);
+    pub const ALL: EventClass = EventClass(0x3ff).and(EventClass::ARRAY);
 
     /// Both sets.
     #[must_use]
@@ -233,7 +235,7 @@ mod tests {
             ("nothing", "", ""),
             ("some", "Kg$", "g$K"),
             ("A stands for the common ones", "KEA", "AKE"),
-            ("A is found", "g$lshzxetdE", "AE"),
+            ("A is found", "g$lshzxetdaE", "AE"),
             ("misses are apart", "AmE", "AEm"),
         ] {
             assert_eq!(EventClass::from_letters(letters).unwrap().to_letters(), want, "{why}");

@@ -10,6 +10,7 @@
 //! **Invariant:** nobody outside a row asks which command this is by name; policy is a flag.
 
 mod arg;
+mod array;
 mod bitfield;
 mod bitmap;
 mod blocking;
@@ -85,6 +86,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         zset::blocking::COMMANDS,
         stream::COMMANDS,
         stream::GROUP_COMMANDS,
+        array::COMMANDS,
     ]
     .into_iter()
     .flatten()

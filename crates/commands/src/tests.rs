@@ -45,9 +45,12 @@ fn rows_are_complete() {
     }
 }
 
-/// Whether an argument may be left out or repeated, or is a group with one that may.
+/// Whether an argument may be left out or repeated, is a choice of shorter and longer ones, or a
+/// group with one that is so.
 fn is_open(arg: &Arg) -> bool {
-    arg.optional || arg.multiple || arg.args.iter().any(is_open)
+    let lengths = || arg.args.iter().map(Arg::len_min);
+    let differ = arg.kind == ArgKind::OneOf && lengths().min() != lengths().max();
+    arg.optional || arg.multiple || differ || arg.args.iter().any(is_open)
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!      1..4  when it was last used, in seconds modulo 2^24
 //!      4..6  length of the key, if it is not long
 //!      6..8  length of the value, if it is inline
-//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | collection 8 | buffer 24] key [inline value]
+//!      8..   [length of a long key: 8] [expiry: 8] [integer 8 | collection 8 | array 24 | buffer 24] key [inline value]
 //! ```
 //!
 //! A key of 16 bytes with a string of 32 takes 56 bytes. Everything before the key is aligned to 8.
@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
 use crate::table::Thin;
 use crate::value::{EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
 
@@ -39,6 +39,7 @@ const HASH: u8 = 4;
 const SET: u8 = 5;
 const ZSET: u8 = 6;
 const STREAM: u8 = 7;
+const ARRAY: u8 = 8;
 
 /// Marks, in an entry's number, that it has an expiry. Free because entries are aligned to 8.
 pub(crate) const VOLATILE: u64 = 1;
@@ -60,6 +61,7 @@ const KEY_OFFSETS: [u8; SHAPES] = {
         let payload = match shape as u8 & SHAPE_KIND {
             INLINE => 0,
             BUFFER => size_of::<Vec<u8>>(),
+            ARRAY => size_of::<Array>(),
             _ => 8,
         };
         offsets[shape] = (payload_offset(shape as u8) + payload) as u8;
@@ -68,9 +70,11 @@ const KEY_OFFSETS: [u8; SHAPES] = {
     offsets
 };
 
-// What lies in an entry by value is small, aligned as entries are, and all of one size.
+// What lies in an entry by value is small, aligned as entries are, and mostly of one size.
 const _: () = assert!(
-    size_of::<Hash>() == 8
+    size_of::<Array>() == 24
+        && align_of::<Array>() <= ALIGN
+        && size_of::<Hash>() == 8
         && size_of::<Set>() == 8
         && size_of::<SortedSet>() == 8
         && size_of::<List>() == 8
@@ -104,6 +108,8 @@ pub(crate) enum Payload<'a> {
     ZSet(SortedSet),
     /// A stream.
     Stream(Box<Stream>),
+    /// A sparse array.
+    Array(Array),
 }
 
 impl<'a> Payload<'a> {
@@ -124,6 +130,7 @@ impl<'a> Payload<'a> {
             Payload::Set(_) => SET,
             Payload::ZSet(_) => ZSET,
             Payload::Stream(_) => STREAM,
+            Payload::Array(_) => ARRAY,
         }
     }
 
@@ -146,6 +153,7 @@ impl From<Value> for Payload<'static> {
             Value::Set(set) => Payload::Set(set),
             Value::ZSet(zset) => Payload::ZSet(zset),
             Value::Stream(stream) => Payload::Stream(stream),
+            Value::Array(array) => Payload::Array(array),
         }
     }
 }
@@ -271,6 +279,7 @@ impl<'a> EntryView<'a> {
             SET => Kind::Set,
             ZSET => Kind::ZSet,
             STREAM => Kind::Stream,
+            ARRAY => Kind::Array,
             _ => Kind::String,
         }
     }
@@ -293,6 +302,7 @@ impl<'a> EntryView<'a> {
             SET => ValueRef::Set(unsafe { &*self.at::<Set>(offset) }),
             ZSET => ValueRef::ZSet(unsafe { &*self.at::<SortedSet>(offset) }),
             STREAM => ValueRef::Stream(unsafe { &*self.at::<Box<Stream>>(offset) }),
+            ARRAY => ValueRef::Array(unsafe { &*self.at::<Array>(offset) }),
             code => unreachable!("an entry of kind {code}"),
         }
     }
@@ -331,6 +341,7 @@ impl<'a> EntryView<'a> {
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
+            ValueRef::Array(array) => array.heap_bytes(),
         }
     }
 }
@@ -344,7 +355,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 const _: () = {
     const fn shareable<T: Send + Sync>() {}
-    shareable::<(Vec<u8>, List, Hash, Set, SortedSet, Box<Stream>)>();
+    shareable::<(Vec<u8>, List, Hash, Set, SortedSet, Box<Stream>, Array)>();
 };
 
 impl Entry {
@@ -433,6 +444,7 @@ impl Entry {
             Payload::Set(set) => unsafe { view.at::<Set>(offset).write(set) },
             Payload::ZSet(zset) => unsafe { view.at::<SortedSet>(offset).write(zset) },
             Payload::Stream(stream) => unsafe { view.at::<Box<Stream>>(offset).write(stream) },
+            Payload::Array(array) => unsafe { view.at::<Array>(offset).write(array) },
         }
     }
 
@@ -451,6 +463,7 @@ impl Entry {
             SET => Payload::Set(unsafe { view.at::<Set>(offset).read() }),
             ZSET => Payload::ZSet(unsafe { view.at::<SortedSet>(offset).read() }),
             STREAM => Payload::Stream(unsafe { view.at::<Box<Stream>>(offset).read() }),
+            ARRAY => Payload::Array(unsafe { view.at::<Array>(offset).read() }),
             _ => match view.value() {
                 ValueRef::String(Str::Int(value)) => Payload::Int(value),
                 ValueRef::String(Str::Bytes(bytes)) => Payload::Bytes(bytes),
@@ -581,6 +594,7 @@ impl Entry {
                 Payload::Set(set) => Value::Set(set),
                 Payload::ZSet(zset) => Value::ZSet(zset),
                 Payload::Stream(stream) => Value::Stream(stream),
+                Payload::Array(array) => Value::Array(array),
             };
             self.free();
             (value, expires_at)
@@ -639,6 +653,7 @@ by_value!(List, List);
 by_value!(Hash, Hash);
 by_value!(Set, Set);
 by_value!(SortedSet, ZSet);
+by_value!(Array, Array);
 
 impl Collection for Stream {
     const KIND: Kind = Kind::Stream;

@@ -2,7 +2,7 @@
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
 
 /// A key holds another type than the operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum Kind {
     ZSet,
     /// A stream.
     Stream,
+    /// A sparse array.
+    Array,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::ZSet => "zset",
             Kind::Stream => "stream",
+            Kind::Array => "array",
         }
     }
 }
@@ -63,6 +66,8 @@ pub enum Encoding {
     SkipList,
     /// A stream.
     Stream,
+    /// A sparse array.
+    SlicedArray,
 }
 
 impl Encoding {
@@ -79,6 +84,7 @@ impl Encoding {
             Encoding::IntSet => "intset",
             Encoding::SkipList => "skiplist",
             Encoding::Stream => "stream",
+            Encoding::SlicedArray => "sliced-array",
         }
     }
 }
@@ -250,6 +256,8 @@ pub enum ValueRef<'a> {
     ZSet(&'a SortedSet),
     /// A stream.
     Stream(&'a Stream),
+    /// A sparse array.
+    Array(&'a Array),
 }
 
 impl ValueRef<'_> {
@@ -262,6 +270,7 @@ impl ValueRef<'_> {
             ValueRef::Set(_) => Kind::Set,
             ValueRef::ZSet(_) => Kind::ZSet,
             ValueRef::Stream(_) => Kind::Stream,
+            ValueRef::Array(_) => Kind::Array,
         }
     }
 
@@ -279,6 +288,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.encoding(),
             ValueRef::ZSet(zset) => zset.encoding(),
             ValueRef::Stream(_) => Encoding::Stream,
+            ValueRef::Array(_) => Encoding::SlicedArray,
         }
     }
 
@@ -296,6 +306,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
             ValueRef::Stream(stream) => Value::Stream(Box::new(stream.clone())),
+            ValueRef::Array(array) => Value::Array(array.clone()),
         }
     }
 }
@@ -315,6 +326,8 @@ pub enum Value {
     ZSet(SortedSet),
     /// A stream.
     Stream(Box<Stream>),
+    /// A sparse array.
+    Array(Array),
 }
 
 impl Value {
@@ -327,6 +340,7 @@ impl Value {
             Value::Set(set) => ValueRef::Set(set),
             Value::ZSet(zset) => ValueRef::ZSet(zset),
             Value::Stream(stream) => ValueRef::Stream(stream),
+            Value::Array(array) => ValueRef::Array(array),
         }
     }
 }

@@ -103,6 +103,34 @@ mod tests {
     }
 
     #[test]
+    fn arrays_in_every_form_of_their_elements() {
+        // Four elements, the last of them appended at 6: one in each form.
+        let mut body = b"\x1c\x04\x01\x06\x00\x00\x09a string.\x01\x01".to_vec();
+        body.extend_from_slice(&(-42i64).to_le_bytes());
+        body.extend_from_slice(b"\x41\x2c\x02");
+        body.extend_from_slice(&1.5f64.to_le_bytes());
+        body.extend_from_slice(b"\x41\x2d\x03\x03abc");
+        for payload in [sealed(&body), dump(&read(&sealed(&body)).unwrap().as_ref(), true)] {
+            let Ok(Value::Array(array)) = read(&payload) else { panic!("no array") };
+            let mut elements = Vec::new();
+            array.each(|index, element| elements.push((index, element.to_vec())));
+            let want = [(0, &b"a string."[..]), (1, b"-42"), (300, b"1.5"), (301, b"abc")];
+            assert_eq!(elements, want.map(|(index, text)| (index, text.to_vec())));
+            assert_eq!(array.cursor(), Some(6));
+        }
+        for (why, body) in [
+            ("an element twice", &b"\x1c\x02\x00\x05\x03\x01a\x05\x03\x01b"[..]),
+            ("no element", b"\x1c\x00\x00"),
+            ("another mark for the cursor", b"\x1c\x01\x02\x05\x03\x01a"),
+            ("another form", b"\x1c\x01\x00\x05\x04\x01a"),
+            ("a double that is none", b"\x1c\x01\x00\x05\x02\0\0\0\0\0\0\xf0\x7f"),
+            ("beyond the last index", b"\x1c\x01\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff\x03\x01a"),
+        ] {
+            assert!(read(&sealed(body)).is_err(), "{why}");
+        }
+    }
+
+    #[test]
     fn what_is_no_payload_is_refused() {
         let good = dump(&ValueRef::String(Str::Bytes(b"hello")), true);
         let mut other_version = sealed(b"\x00\x01a");

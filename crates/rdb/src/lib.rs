@@ -7,6 +7,7 @@
 //! **Invariants:** nothing is reserved on the word of a stream; damage is an error, never a panic; a
 //! data set with something in it that cannot be kept is refused, not trimmed.
 
+mod array_values;
 mod crc64;
 mod dump;
 mod error;

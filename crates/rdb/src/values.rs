@@ -1,7 +1,8 @@
 //! Values in the forms of an RDB stream.
 //!
-//! Written in forms that Redis 7.0 reads: small collections as the packed sequence that they are in
-//! memory, except small sets of strings, whose packed form is younger. Read in every form that any
+//! Written in forms that Redis 7.0 reads, but for arrays, which only 8.8 knows: small collections as
+//! the packed sequence that they are in memory, except small sets of strings, whose packed form is
+//! younger. Read in every form that any
 //! version wrote.
 
 use std::io::Read;
@@ -12,6 +13,7 @@ use slotward_keyspace::{
 
 use slotward_types::UnixMillis;
 
+use crate::array_values;
 use crate::error::RdbError;
 use crate::input::Input;
 use crate::output::Output;
@@ -43,6 +45,10 @@ pub(crate) fn write_value(out: &mut Output, key: &[u8], value: &ValueRef<'_>) {
         ValueRef::Stream(stream) => {
             begin(out, kind::STREAM_2, key);
             stream_values::write(out, stream);
+        }
+        ValueRef::Array(array) => {
+            begin(out, kind::ARRAY, key);
+            array_values::write(out, array);
         }
     }
 }
@@ -168,6 +174,10 @@ pub(crate) fn read_value<R: Read>(
         }
         kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
             Some(Value::Stream(Box::new(stream_values::read(input, value_kind)?)))
+        }
+        kind::ARRAY => {
+            let array = array_values::read(input)?;
+            (!array.is_empty()).then_some(Value::Array(array))
         }
         other => return Err(unsupported(other)),
     })

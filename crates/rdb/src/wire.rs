@@ -69,6 +69,8 @@ pub(crate) mod kind {
     pub(crate) const HASH_EXPIRING_LISTPACK_OLD: u8 = 23;
     pub(crate) const HASH_EXPIRING: u8 = 24;
     pub(crate) const HASH_EXPIRING_LISTPACK: u8 = 25;
+    /// A sparse array, from Redis 8.8 on.
+    pub(crate) const ARRAY: u8 = 28;
     /// A hash as Valkey writes it. On the wire it is 22, which means something else in Redis's
     /// versions; see [`super::kind_in`].
     pub(crate) const HASH_VALKEY: u8 = 222;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use slotward_keyspace::{
-    DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Stream, StreamGroup,
-    StreamId, Value, ValueRef,
+    Array, DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Stream,
+    StreamGroup, StreamId, Value, ValueRef,
 };
 use slotward_rdb::{Entry, Event, Preamble, RdbError, ReadLimits, Reader, StreamAux, Writer};
 use slotward_types::{ReplId, ReplOffset, UnixMillis};
@@ -43,6 +43,7 @@ enum Content {
     Set(Vec<Vec<u8>>),
     ZSet(Vec<(Vec<u8>, u64)>),
     Stream(String),
+    Array(Vec<(u64, Vec<u8>)>, Option<u64>),
 }
 
 fn content(value: ValueRef<'_>) -> Content {
@@ -66,6 +67,11 @@ fn content(value: ValueRef<'_>) -> Content {
             let counters = (log.last_id(), log.entries_added(), log.max_deleted_id());
             let groups: Vec<_> = stream.groups().map(group_content).collect();
             Content::Stream(format!("{entries:?} {counters:?} {groups:?}"))
+        }
+        ValueRef::Array(array) => {
+            let mut elements = Vec::new();
+            array.each(|index, element| elements.push((index, element.to_vec())));
+            Content::Array(elements, array.cursor())
         }
         ValueRef::ZSet(zset) => Content::ZSet(
             zset.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect(),
@@ -185,6 +191,16 @@ fn value() -> impl Strategy<Value = Value> {
             Value::Set(set)
         }),
         texts().prop_map(|texts| Value::Stream(Box::new(stream_of(&texts)))),
+        (texts(), 1u64..(1 << 59), 0u32..59, prop::option::of(0..Array::INDEX_MAX)).prop_map(
+            |(texts, step, shift, cursor)| {
+                let mut array = Array::new();
+                for (index, text) in texts.iter().enumerate() {
+                    array.set(index as u64 * (step >> shift), text);
+                }
+                array.set_cursor(cursor);
+                Value::Array(array)
+            }
+        ),
         prop::collection::vec((text(), score), 1..12).prop_map(|members| {
             let mut zset = SortedSet::new();
             for (member, score) in members {

@@ -107,6 +107,24 @@ impl Reply {
         self.prefixed(b':', number);
     }
 
+    /// An integer without sign; beyond 63 bits RESP3's big number, in RESP2 a bulk string.
+    #[inline]
+    pub fn unsigned(&mut self, number: u64) {
+        if let Ok(number) = i64::try_from(number) {
+            return self.integer(number);
+        }
+        let mut digits = itoa::Buffer::new();
+        let text = digits.format(number).as_bytes();
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text),
+            Protocol::Resp3 => {
+                self.buffer.push(b'(');
+                self.raw(text);
+                self.raw(b"\r\n");
+            }
+        }
+    }
+
     /// A string of any bytes.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {

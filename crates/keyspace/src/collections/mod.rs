@@ -7,6 +7,7 @@
 //! **Invariant:** a packed form that exists is well formed; what comes from outside is checked by
 //! the `from_untrusted` constructors first.
 
+mod array;
 mod blob;
 mod chunk;
 mod codec;
@@ -24,6 +25,7 @@ mod stream;
 mod tree;
 mod zset;
 
+pub use array::{Array, ArrayElement, ArrayLayout, Decimal};
 pub use hash::Hash;
 pub use intset::IntSet;
 pub use item::Item;

@@ -3,7 +3,7 @@
 use slotward_types::UnixMillis;
 
 use super::{Db, ExpiryPolicy};
-use crate::collections::{Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
 use crate::entry::{Collection, Entry, EntryView, collection_at};
 use crate::hash::Key;
 use crate::table::Thin;
@@ -217,6 +217,14 @@ impl Db<'_> {
         self.collection(key)
     }
 
+    /// The array at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn array(&mut self, key: &Key<'_>) -> Result<Option<&Array>, WrongType> {
+        self.collection(key)
+    }
+
     /// When the key ends: `None` if there is no such key, `Some(None)` if it does not end.
     pub fn expires_at(&mut self, key: &Key<'_>) -> Option<Option<UnixMillis>> {
         self.looked_up(key)?;
@@ -234,6 +242,7 @@ impl Db<'_> {
             ValueRef::Set(set) => set.heap_bytes(),
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => stream.heap_bytes(),
+            ValueRef::Array(array) => array.heap_bytes(),
         };
         Some(ObjectInfo {
             encoding: view.value().encoding(),

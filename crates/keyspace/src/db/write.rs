@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use slotward_types::{Slot, UnixMillis};
 
 use super::{Db, ExpiredFields, ExpiryPolicy, Lent, SetExpiry};
-use crate::collections::{Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
 use crate::counters::Counted;
 use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
 use crate::hash::Key;
@@ -197,6 +197,22 @@ impl<'a> Db<'a> {
         self.lend_or_new(key)
     }
 
+    /// The array at the key, to change it. Say [`Db::unchanged`] if it was not changed after all.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn array_mut(&mut self, key: &Key<'_>) -> Result<Option<&mut Array>, WrongType> {
+        self.lend(key)
+    }
+
+    /// The array at the key, made if there is none.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn array_or_new(&mut self, key: &Key<'_>) -> Result<&mut Array, WrongType> {
+        self.lend_or_new(key)
+    }
+
     /// The list at the key, made if there is none.
     ///
     /// # Errors
@@ -241,6 +257,7 @@ impl<'a> Db<'a> {
             ValueRef::Hash(hash) => hash.is_empty(),
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::ZSet(zset) => zset.is_empty(),
+            ValueRef::Array(array) => array.is_empty(),
             // An empty stream keeps its ids and groups: it stays until it is deleted.
             ValueRef::Stream(_) => false,
         };
@@ -515,6 +532,7 @@ impl<'a> Db<'a> {
             ValueRef::Hash(hash) => hash.len(),
             ValueRef::Set(set) => set.len(),
             ValueRef::ZSet(zset) => zset.len(),
+            ValueRef::Array(array) => usize::try_from(array.count()).unwrap_or(usize::MAX),
             // Each is an allocation of its own, unlike most elements of the others.
             ValueRef::Stream(stream) => stream.parts() * 8,
         };
