@@ -206,7 +206,11 @@ pub(crate) fn read_bare(bytes: &[u8], at: usize) -> (Item<'_>, usize) {
 /// Where the bare element at `at` ends.
 #[inline]
 pub(crate) fn skip_bare(bytes: &[u8], at: usize) -> usize {
-    at + body_at(bytes, at).0
+    match bytes[at] {
+        0..=0x7f => at + 1,
+        code @ 0x80..=0xbf => at + 1 + usize::from(code & 0x3f),
+        _ => at + body_at(bytes, at).0,
+    }
 }
 
 /// Where the element after the one at `at` begins.

@@ -198,7 +198,9 @@ impl Pack {
 
     /// The place of the element with this index.
     pub(crate) fn seek(&self, index: usize) -> Option<usize> {
-        (index < self.len()).then(|| (0..index).fold(HEADER, |at, _| self.skip(at)))
+        let bytes = self.stored();
+        let seek = || (0..index).fold(HEADER, |at, _| codec::skip_bare(bytes, at));
+        (index < self.len()).then(seek)
     }
 
     /// The element with this index.
@@ -210,15 +212,15 @@ impl Pack {
     /// first on.
     #[inline]
     pub(crate) fn find(&self, text: &[u8], stride: usize) -> Option<usize> {
-        let (needle, end) = (Needle::new(text), self.end());
+        let (needle, bytes) = (Needle::new(text), self.stored());
         let mut at = HEADER;
-        while at < end {
-            let (item, mut next) = self.read(at);
+        while at < bytes.len() {
+            let (item, mut next) = codec::read_bare(bytes, at);
             if needle.is(item) {
                 return Some(at);
             }
             for _ in 1..stride {
-                next = self.skip(next);
+                next = codec::skip_bare(bytes, next);
             }
             at = next;
         }
@@ -232,18 +234,29 @@ impl Pack {
 
     /// Appends elements, all at once. Returns how many bytes they would be in a listpack.
     pub(crate) fn append<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) -> usize {
+        /// Few elements go through here first, so that each is looked at only once.
+        const SCRATCH: usize = 128;
+        let mut scratch = [0; SCRATCH];
         let (mut added, mut count, mut listed) = (0, 0, 0);
         for item in items.clone() {
             let body = codec::body_len(item);
+            if added + body <= SCRATCH {
+                codec::write_body(&mut scratch[added..], item);
+            }
             added += body;
             listed += body + codec::back_len(body);
             count += 1;
         }
         let (end, header) = (self.end(), self.header_count());
         self.bytes.resize(end + added);
-        let mut to = end;
-        for item in items {
-            to += codec::write_body(&mut self.bytes[to..], item);
+        let place = &mut self.bytes[end..];
+        if added <= SCRATCH {
+            place.copy_from_slice(&scratch[..added]);
+        } else {
+            let mut to = 0;
+            for item in items {
+                to += codec::write_body(&mut place[to..], item);
+            }
         }
         self.set_count(header, 0, count);
         listed

@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::codec;
 use super::hash::Pairs;
 use super::index::Index;
 use super::item::Item;
@@ -555,14 +556,14 @@ struct PackIterBack<'a> {
 impl<'a> PackIterBack<'a> {
     /// The members with ranks below `end`.
     fn new(pack: &'a Pack, end: usize) -> Self {
+        let (bytes, mut at) = (pack.stored(), pack.start());
         let count = end.min(pack.len() / 2);
-        let mut at = pack.start();
-        let places = (0..count).map(|_| {
-            let place = at as u32;
-            at = pack.skip(pack.skip(at));
-            place
-        });
-        PackIterBack { pack, places: places.collect() }
+        let mut places = Vec::with_capacity(count);
+        for _ in 0..count {
+            places.push(at as u32);
+            at = codec::skip_bare(bytes, codec::skip_bare(bytes, at));
+        }
+        PackIterBack { pack, places }
     }
 }
 

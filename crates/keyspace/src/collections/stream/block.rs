@@ -29,15 +29,16 @@ struct Head {
     fields_at: usize,
 }
 
-fn int(pack: &Pack, at: usize) -> (i64, usize) {
-    let (item, next) = pack.read(at);
+fn int(bytes: &[u8], at: usize) -> (i64, usize) {
+    let (item, next) = codec::read_bare(bytes, at);
     (item.as_int().expect("this element of a block is a number"), next)
 }
 
 fn head(pack: &Pack) -> Head {
-    let (live, at) = int(pack, pack.start());
-    let (deleted, at) = int(pack, at);
-    let (fields, fields_at) = int(pack, at);
+    let bytes = pack.stored();
+    let (live, at) = int(bytes, pack.start());
+    let (deleted, at) = int(bytes, at);
+    let (fields, fields_at) = int(bytes, at);
     Head { live: live as u64, deleted: deleted as u64, fields: fields as usize, fields_at }
 }
 
@@ -69,8 +70,13 @@ pub(super) fn new(fields: &[&[u8]]) -> Pack {
 }
 
 /// Appends an entry, whose id is above those in the block. Returns by how many bytes the block is
-/// longer as a listpack.
-pub(super) fn append(pack: &mut Pack, first: StreamId, id: StreamId, fields: &[&[u8]]) -> usize {
+/// longer as a listpack, and the entry's place.
+pub(super) fn append(
+    pack: &mut Pack,
+    first: StreamId,
+    id: StreamId,
+    fields: &[&[u8]],
+) -> (usize, usize) {
     let head = head(pack);
     let mut at = head.fields_at;
     let same = fields.len() / 2 == head.fields
@@ -81,8 +87,9 @@ pub(super) fn append(pack: &mut Pack, first: StreamId, id: StreamId, fields: &[&
         });
     let (live, more) = (Item::Int(head.live as i64), Item::Int(head.live as i64 + 1));
     pack.replace(pack.start(), more);
-    codec::encoded_len(more) - codec::encoded_len(live)
-        + push(pack, if same { SAME_FIELDS } else { 0 }, first, id, fields)
+    let place = pack.end();
+    let pushed = push(pack, if same { SAME_FIELDS } else { 0 }, first, id, fields);
+    (codec::encoded_len(more) - codec::encoded_len(live) + pushed, place)
 }
 
 fn push(pack: &mut Pack, flags: i64, first: StreamId, id: StreamId, fields: &[&[u8]]) -> usize {
@@ -104,7 +111,8 @@ fn push(pack: &mut Pack, flags: i64, first: StreamId, id: StreamId, fields: &[&[
 pub struct StreamEntry<'a> {
     /// Its id.
     pub id: StreamId,
-    pack: &'a Pack,
+    /// The block.
+    bytes: &'a [u8],
     /// The place of its flags.
     at: usize,
     flags: i64,
@@ -123,11 +131,11 @@ impl<'a> StreamEntry<'a> {
 
     /// Its fields with their values.
     pub fn iter(&self) -> impl Iterator<Item = (Item<'a>, Item<'a>)> + use<'a> {
-        let (pack, same) = (self.pack, self.flags & SAME_FIELDS != 0);
+        let (bytes, same) = (self.bytes, self.flags & SAME_FIELDS != 0);
         let (mut field_at, mut value_at) = (self.fields_at, self.data_at);
         (0..self.pairs).map(move |_| {
-            let (field, after) = pack.read(if same { field_at } else { value_at });
-            let (value, next) = pack.read(if same { value_at } else { after });
+            let (field, after) = codec::read_bare(bytes, if same { field_at } else { value_at });
+            let (value, next) = codec::read_bare(bytes, if same { value_at } else { after });
             (field_at, value_at) = (after, next);
             (field, value)
         })
@@ -145,7 +153,7 @@ impl<'a> StreamEntry<'a> {
     /// The place behind it.
     fn end(&self) -> usize {
         let own = if self.flags & SAME_FIELDS != 0 { self.pairs } else { 2 * self.pairs };
-        (0..=own).fold(self.data_at, |at, _| self.pack.skip(at))
+        (0..=own).fold(self.data_at, |at, _| codec::skip_bare(self.bytes, at))
     }
 }
 
@@ -157,39 +165,46 @@ impl std::fmt::Debug for StreamEntry<'_> {
 }
 
 /// Walks through the entries of a block, removed ones left out.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
-    pack: &'a Pack,
+    bytes: &'a [u8],
     first: StreamId,
     head: Head,
-    /// The place of the first entry that may still come.
+    /// The place of the first entry that may still come, and the one behind the last.
     front: usize,
+    end: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(first: StreamId, pack: &'a Pack) -> Cursor<'a> {
         let head = head(pack);
-        Cursor { pack, first, head, front: entries_at(pack, &head) }
+        Cursor {
+            bytes: pack.stored(),
+            first,
+            head,
+            front: entries_at(pack, &head),
+            end: pack.end(),
+        }
     }
 
     fn read(&self, at: usize) -> StreamEntry<'a> {
-        let (flags, next) = int(self.pack, at);
-        let (ms, next) = int(self.pack, next);
-        let (seq, next) = int(self.pack, next);
+        let (flags, next) = int(self.bytes, at);
+        let (ms, next) = int(self.bytes, next);
+        let (seq, next) = int(self.bytes, next);
         let first = self.first;
         let id =
             StreamId::new(first.ms.wrapping_add(ms as u64), first.seq.wrapping_add(seq as u64));
         let (pairs, fields_at, data_at) = if flags & SAME_FIELDS != 0 {
             (self.head.fields, self.head.fields_at, next)
         } else {
-            let (pairs, data_at) = int(self.pack, next);
+            let (pairs, data_at) = int(self.bytes, next);
             (pairs as usize, data_at, data_at)
         };
-        StreamEntry { id, pack: self.pack, at, flags, pairs, fields_at, data_at }
+        StreamEntry { id, bytes: self.bytes, at, flags, pairs, fields_at, data_at }
     }
 
     fn next_stored(&mut self) -> Option<StreamEntry<'a>> {
-        (self.front < self.pack.end()).then(|| {
+        (self.front < self.end).then(|| {
             let entry = self.read(self.front);
             self.front = entry.end();
             entry
@@ -206,30 +221,48 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// All that are left, to be taken from the last on. A pack is read forwards only, so their places
-    /// are noted first.
-    pub(super) fn backwards(mut self) -> CursorBack<'a> {
+    /// All that are left, to be taken from the last on; `last` is the place of that one, if it is
+    /// known.
+    pub(super) fn backwards(self, last: Option<usize>) -> CursorBack<'a> {
+        CursorBack { cursor: self, last, places: None }
+    }
+
+    /// The places of all entries that are left.
+    fn places(mut self) -> Vec<u32> {
         let mut places = Vec::with_capacity((self.head.live as usize).min(256));
         while let Some(entry) = self.next() {
             places.push(entry.at as u32);
         }
-        CursorBack { cursor: self, places }
+        places
     }
 }
 
-/// Walks through the entries of a block from the last on, removed ones left out.
+/// Walks through the entries of a block from the last on, removed ones left out. A block is read
+/// forwards only, so the places of all are noted before any but a known last one is given.
 #[derive(Clone)]
 pub(super) struct CursorBack<'a> {
     cursor: Cursor<'a>,
-    /// The places of the entries that may still come.
-    places: Vec<u32>,
+    /// The place of the last entry, where it is known.
+    last: Option<usize>,
+    /// The places of the entries that may still come, once they are noted.
+    places: Option<Vec<u32>>,
 }
 
 impl<'a> CursorBack<'a> {
     /// The last entry that is left.
     pub(super) fn next(&mut self) -> Option<StreamEntry<'a>> {
-        let at = self.places.pop()?;
-        Some(self.cursor.read(at as usize))
+        let at = match (&mut self.places, self.last) {
+            (Some(places), _) => places.pop()? as usize,
+            (None, None) => self.places.insert(self.cursor.places()).pop()? as usize,
+            (None, Some(last)) => {
+                let known = self.cursor.read(last);
+                // The others, should they be asked for, are those before it.
+                self.cursor.end = last;
+                self.last = None;
+                return Some(known);
+            }
+        };
+        Some(self.cursor.read(at))
     }
 }
 
@@ -252,7 +285,7 @@ pub(super) fn find(first: StreamId, pack: &Pack, id: StreamId) -> Option<usize> 
 pub(super) fn remove(pack: &mut Pack, places: &[usize]) {
     let before = head(pack);
     for &at in places {
-        let (flags, _) = int(pack, at);
+        let (flags, _) = int(pack.stored(), at);
         debug_assert_eq!(flags & DELETED, 0, "an entry is removed once");
         // All flags fit in one byte, so no place moves.
         pack.replace(at, Item::Int(flags | DELETED));

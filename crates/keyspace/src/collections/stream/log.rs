@@ -49,9 +49,17 @@ pub struct StreamLog {
     entries_added: u64,
     /// The memory that the blocks have reserved.
     block_bytes: usize,
-    /// How long the last block is as a listpack, which decides when it is full; unless it is known,
-    /// it is found out when it is needed.
-    tail_listpack: Option<usize>,
+    /// Known of the last block since an entry was added to it, until something else changes it.
+    tail: Option<Tail>,
+}
+
+/// What would have to be found out by walking through the last block.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    /// How long the block is as a listpack, which decides when it is full.
+    listpack_len: usize,
+    /// The place of its last entry, which is not removed.
+    last: usize,
 }
 
 impl Clone for StreamLog {
@@ -132,22 +140,22 @@ impl StreamLog {
         };
         if let Some(mut tail) = self.blocks.last_entry() {
             let (first, pack) = (*tail.key(), tail.get_mut());
-            let stored = self.tail_listpack.unwrap_or_else(|| pack.listpack_len());
+            let stored = self.tail.map_or_else(|| pack.listpack_len(), |tail| tail.listpack_len);
             let entries_max = limits.stream_node_max_entries;
             let is_full = stored + text >= bytes_max
                 || stored + packed_max > PACK_BYTES_MAX
                 || (entries_max > 0 && block::entries(pack) >= entries_max as u64);
             if !is_full {
                 self.block_bytes -= pack.allocated();
-                let more = block::append(pack, first, id, fields);
+                let (more, last) = block::append(pack, first, id, fields);
                 self.block_bytes += pack.allocated();
-                self.tail_listpack = Some(stored + more);
+                self.tail = Some(Tail { listpack_len: stored + more, last });
                 self.added(id);
                 return Ok(());
             }
         }
         let pack = block::new(fields);
-        self.tail_listpack = None;
+        self.tail = None;
         self.block_bytes += pack.allocated();
         self.blocks.insert(id, pack);
         self.added(id);
@@ -189,7 +197,7 @@ impl StreamLog {
             self.block_bytes -= pack.allocated();
             block::remove(pack, &[at]);
             self.block_bytes += pack.allocated();
-            self.tail_listpack = None;
+            self.tail = None;
         }
         self.length -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
@@ -201,7 +209,7 @@ impl StreamLog {
 
     fn drop_block(&mut self, first: StreamId) {
         let pack = self.blocks.remove(&first).expect("the block is there");
-        self.tail_listpack = None;
+        self.tail = None;
         self.block_bytes -= pack.allocated();
     }
 
@@ -294,7 +302,7 @@ impl StreamLog {
             self.block_bytes -= pack.allocated();
             block::remove(pack, &places);
             self.block_bytes += pack.allocated();
-            self.tail_listpack = None;
+            self.tail = None;
         }
         self.length -= went;
         went
@@ -313,7 +321,9 @@ impl StreamLog {
 
     /// The entries from `end` to `start`, backwards, both included.
     pub fn range_back(&self, start: StreamId, end: StreamId) -> EntriesBack<'_> {
-        EntriesBack { blocks: self.range(start, end).blocks, current: None, start, end }
+        let reaches_tail = self.blocks.last_key_value().is_some_and(|(first, _)| *first <= end);
+        let last = self.tail.filter(|_| reaches_tail).map(|tail| tail.last);
+        EntriesBack { blocks: self.range(start, end).blocks, current: None, last, start, end }
     }
 
     /// The number of entries ever added up to `id`, as far as that can be told.
@@ -373,7 +383,7 @@ impl StreamLog {
         self.length += live;
         self.block_bytes += pack.allocated();
         self.blocks.insert(first, pack);
-        self.tail_listpack = None;
+        self.tail = None;
         if live > 0 && self.length == live {
             self.find_first();
         }
@@ -418,6 +428,8 @@ impl<'a> Iterator for Entries<'a> {
 pub struct EntriesBack<'a> {
     blocks: btree_map::Range<'a, StreamId, Pack>,
     current: Option<CursorBack<'a>>,
+    /// The place of the last entry in the first block to come, where it is known.
+    last: Option<usize>,
     start: StreamId,
     end: StreamId,
 }
@@ -436,7 +448,7 @@ impl<'a> Iterator for EntriesBack<'a> {
                 }
             }
             let (first, pack) = self.blocks.next_back()?;
-            self.current = Some(Cursor::new(*first, pack).backwards());
+            self.current = Some(Cursor::new(*first, pack).backwards(self.last.take()));
         }
     }
 }
