@@ -316,8 +316,9 @@ async fn serve_batch(
     keep_rest(input, &mut lent, buffer, owned, &left);
     conn.client.note_input(input.buffer.len());
     writing::finish_batch(worker, stream, conn, lent).await?;
-    let limit = worker.node.live.load().settings.client_query_buffer_limit;
-    if input.buffer.len() as u64 > limit {
+    if !input.buffer.is_empty()
+        && input.buffer.len() as u64 > worker.node.live.load().settings.client_query_buffer_limit
+    {
         tracing::warn!(client = conn.client.id, "closing a client that sends too much at once");
         return Err(End::Closed);
     }

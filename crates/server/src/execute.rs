@@ -136,6 +136,10 @@ pub(crate) fn prepare(node: &Node, db: DbIndex, buffer: &[u8], scratch: &mut Scr
             _ => prepare_many(node, db, id, argv, prepared, slots, keys),
         }
     }
+    // One alone would wait for its memory here instead of there.
+    if group.len() < 2 {
+        return;
+    }
     let stages: [fn(&Keyspace, DbIndex, &Key<'_>); 2] =
         [Keyspace::prefetch_group, Keyspace::prefetch_entry];
     for prefetch in stages {

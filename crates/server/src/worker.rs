@@ -1,6 +1,6 @@
 //! A worker: one thread, one runtime, the connections dealt to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     /// Keys that it may evict next.
     pub(crate) evictable: RefCell<eviction::Pool>,
+    /// How many connections have replies that wait for the end of the round.
+    pub(crate) unwritten: Cell<usize>,
     /// Buffers for replies that wait to be written.
     replies: RefCell<Vec<Vec<u8>>>,
     // Boxed, so that lending moves a pointer.
@@ -231,6 +233,7 @@ async fn run(node: Arc<Node>, index: usize, mut inbox: mpsc::UnboundedReceiver<J
         random: RefCell::new(Random::new(node.seed_for(index))),
         evictable: RefCell::default(),
         pool: RefCell::default(),
+        unwritten: Cell::default(),
         replies: RefCell::default(),
         node: node.clone(),
     });
@@ -246,7 +249,19 @@ async fn run(node: Arc<Node>, index: usize, mut inbox: mpsc::UnboundedReceiver<J
             Some(Job::Run(task)) => {
                 tokio::task::spawn_local(task(worker.clone()));
             }
-            None => return,
+            None => return finish_round(&worker).await,
         }
+    }
+}
+
+/// Lets connections write what they were about to write. New work may come at any time, so not
+/// without end.
+async fn finish_round(worker: &Worker) {
+    const ROUNDS_MAX: usize = 16;
+    for _ in 0..ROUNDS_MAX {
+        if worker.unwritten.get() == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }

@@ -31,7 +31,9 @@ pub(crate) async fn finish_batch(
     }
     let replies = lent.take_replies();
     drop(lent);
+    worker.unwritten.update(|count| count + 1);
     RoundEnd::default().await;
+    worker.unwritten.update(|count| count - 1);
     write(worker, stream, conn, &replies).await?;
     worker.keep_replies(replies);
     Ok(())
@@ -126,5 +128,34 @@ impl Future for RoundEnd {
         // Ready tasks run in the order in which they became ready, so this goes behind them all.
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn a_round_ends_when_all_that_were_ready_have_had_their_turn() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime without i/o");
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let tasks = tokio::task::LocalSet::new();
+        for number in 0..3 {
+            let log = log.clone();
+            tasks.spawn_local(async move {
+                log.borrow_mut().push(("executed", number));
+                RoundEnd::default().await;
+                log.borrow_mut().push(("written", number));
+            });
+        }
+        runtime.block_on(tasks);
+        let expected = [("executed", 0), ("executed", 1), ("executed", 2)].into_iter().chain([
+            ("written", 0),
+            ("written", 1),
+            ("written", 2),
+        ]);
+        assert!(log.borrow().iter().copied().eq(expected), "{:?}", log.borrow());
     }
 }
