@@ -10,6 +10,7 @@ import diff_geo
 import diff_hash_ttl
 import diff_hyperloglog
 import diff_stream
+import diff_young_string
 from resp import Error, Tagged
 
 KEYS = [f"k{number}" for number in range(10)]
@@ -267,12 +268,21 @@ def _transaction(w):
     ])()
 
 
+def _young_scan(w):
+    return w.one([
+        lambda: [w.one(["HSCAN", "SSCAN", "ZSCAN"]), w.key(), "0", "NOVALUES", *w.one([[], ["COUNT", "10000"]])],
+        lambda: ["SCAN", "0", "NOVALUES"],
+        lambda: ["HSET", w.key(), w.member(), w.member()],
+    ])()
+
+
 FAMILIES = {"string": _string, "generic": _generic, "hash": _hash, "list": _list, "set": _set,
             "zset": _zset, "bitmap": _bitmap, "sort": _sort, "inspect": _inspect,
             "transaction": _transaction, "stream": diff_stream.stream, "bitfield": diff_bitmap.family,
             "hyperloglog": diff_hyperloglog.commands, "geo": diff_geo.family}
 # What not every server has.
-YOUNG = {"redis-8.2": {"hash-ttl": diff_hash_ttl.commands}}
+YOUNG = {"redis-8.2": {"hash-ttl": diff_hash_ttl.commands, "scan": _young_scan},
+         "valkey-9.1": {"young-string": diff_young_string.commands, "scan": _young_scan}}
 
 # What has no order of its own, or one that may differ.
 UNORDERED = {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HGETALL", "HKEYS", "HVALS",
@@ -290,7 +300,7 @@ def comparable(command, reply):
     if name in ("HTTL", "HEXPIRETIME"):
         return diff_hash_ttl.comparable(command, reply)
     if name in SCANS and isinstance(reply, list) and isinstance(reply[1], list):
-        step = 1 if name in ("SCAN", "SSCAN") else 2
+        step = 1 if name in ("SCAN", "SSCAN") or "NOVALUES" in command else 2
         return [reply[0], grouped(reply[1], step)]
     if name in UNORDERED:
         if isinstance(reply, Tagged) and reply[0] in ("map", "~"):

@@ -582,3 +582,18 @@ def test_many_waiting_clients_cost_a_push_nothing(start_node):
     for client in crowd:
         client.close()
     eventually(lambda: blocked_count(node) == 0, "all to be forgotten")
+
+
+def test_who_waits_for_more_elements_lets_others_pass(node):
+    picky = waiter(node, "BLMOVEM", "{k}", "{k}2", "LEFT", "RIGHT", "0", "EXACTLY", "3", "BULK")
+    easy = waiter(node, "BLPOP", "{k}", "0")
+    assert node.call("RPUSH", "{k}", "a") == 1
+    assert easy.read() == [b"{k}", b"a"]
+    assert node.call("RPUSH", "{k}", "b", "c") == 2
+    assert picky.is_blocked()
+    assert node.call("RPUSH", "{k}", "d") == 3
+    assert picky.read() == [b"b", b"c", b"d"]
+    assert node.call("LRANGE", "{k}2", "0", "-1") == ["b", "c", "d"]
+    any_number = waiter(node, "BLMOVEM", "{k}", "{k}2", "LEFT", "LEFT", "0", "COUNT", "2", "OBO")
+    node.call("RPUSH", "{k}", "e")
+    assert any_number.read() == [b"e"]

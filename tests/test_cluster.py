@@ -235,3 +235,29 @@ def test_ioredis_cluster_survives_a_failover(cluster, victim):
         done.kill()
     assert done.returncode == 0, out + err
     assert "survived" in out, out + err
+
+
+def test_clusterscan_walks_through_all_shards(shared_cluster):
+    client = shared_cluster.client()
+    keys = [f"walked:{number}" for number in range(300)]
+    for key in keys:
+        client.set(key, "1")
+    cursor, found, servers = "0", [], set()
+    while True:
+        owner = shared_cluster.master_of(cursor)
+        servers.add(owner.port)
+        cursor, some = owner.call("CLUSTERSCAN", cursor, "MATCH", "walked:*", "COUNT", 100)
+        found += some
+        if cursor == "0":
+            break
+    assert sorted(found) == sorted(keys)
+    assert len(servers) == 3
+    # A cursor is routed like a key, and means the same slot to every node.
+    owner = shared_cluster.master_of("walked:0")
+    other = next(node for node in shared_cluster.nodes if node is not owner)
+    slot = owner.call("CLUSTER", "KEYSLOT", "walked:0")
+    cursor, nothing = shared_cluster.master_of("0").call("CLUSTERSCAN", "0", "SLOT", slot)
+    assert nothing == []
+    with pytest.raises(redis.ResponseError, match=f"{slot} {HOST}:{owner.port}"):
+        other.call("CLUSTERSCAN", cursor, "SLOT", slot)
+    assert "walked:0" in owner.call("CLUSTERSCAN", cursor, "SLOT", slot, "COUNT", 1000)[1]

@@ -394,6 +394,7 @@ fn bitop(call: &mut Call<'_>) -> Result<(), CmdError> {
         sources.push(call.db.string(&key)?.map_or_else(Vec::new, |value| value.to_vec()));
     }
     let result = op.combine(&sources);
+    let len = result.len();
     let target = call.key(2);
     if result.is_empty() {
         if call.db.remove(&target) {
@@ -401,11 +402,11 @@ fn bitop(call: &mut Call<'_>) -> Result<(), CmdError> {
             call.notify(EventClass::GENERIC, "del", target.bytes);
         }
     } else {
-        call.db.set_string(&target, &result, SetExpiry::Clear);
+        call.db.set_raw_string(&target, result, SetExpiry::Clear);
         call.effects.changed(1);
         call.notify(EventClass::STRING, "set", target.bytes);
     }
-    call.reply.integer(result.len() as i64);
+    call.reply.integer(len as i64);
     Ok(())
 }
 

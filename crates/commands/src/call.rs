@@ -6,6 +6,7 @@ use slotward_types::UnixMillis;
 
 use crate::effects::{Effects, EventClass};
 use crate::error::CmdError;
+use crate::hash::import::Fieldsets;
 use crate::number::{parse_double, parse_integer};
 use crate::random::Random;
 use crate::settings::DataSettings;
@@ -24,6 +25,8 @@ pub struct Call<'a> {
     pub settings: &'a DataSettings,
     /// What changed.
     pub effects: &'a mut Effects,
+    /// What the connection has prepared for `HIMPORT`.
+    pub fieldsets: &'a mut Fieldsets,
     /// The first key, if its slot and hash are known already (from prefetching).
     pub first_key: Option<Key<'a>>,
 }

@@ -1,6 +1,7 @@
 //! Keys of any type: whether they exist, what they hold, where they are.
 
-use slotward_keyspace::{DbIndex, Key};
+use slotward_keyspace::{DbIndex, Key, Value};
+use slotward_types::UnixMillis;
 
 use crate::arg::Arg;
 use crate::call::Call;
@@ -289,12 +290,27 @@ fn rename_to(call: &mut Call<'_>, replace: bool) -> Result<bool, CmdError> {
     if !replace && call.db.exists(&to) {
         return Ok(false);
     }
+    let odd = call.db.has_odd_form(&from);
     let (value, expires_at) = call.db.take(&from).expect("it existed under the same lock");
-    call.db.insert(&to, value, expires_at);
+    put(call, &to, value, expires_at, odd);
     call.effects.changed(1);
     call.notify(EventClass::GENERIC, "rename_from", from.bytes);
     call.notify(EventClass::GENERIC, "rename_to", to.bytes);
     Ok(true)
+}
+
+/// Puts a value that was elsewhere at the key; its encoding is told as it was there.
+fn put(
+    call: &mut Call<'_>,
+    key: &Key<'_>,
+    value: Value,
+    expires_at: Option<UnixMillis>,
+    odd_form: bool,
+) {
+    call.db.insert(key, value, expires_at);
+    if odd_form {
+        call.db.set_odd_form(key);
+    }
 }
 
 /// The database that an argument names.
@@ -346,12 +362,13 @@ fn copy_to(
     replace: bool,
 ) -> bool {
     let Some(expires_at) = call.db.expires_at(from) else { return false };
+    let odd = call.db.has_odd_form(from);
     let Some(value) = call.db.value(from).map(|value| value.to_value()) else { return false };
     call.db.select(target_db);
     if !replace && call.db.exists(to) {
         return false;
     }
-    call.db.insert(to, value, expires_at);
+    put(call, to, value, expires_at, odd);
     call.effects.changed(1);
     call.notify(EventClass::GENERIC, "copy_to", to.bytes);
     true
@@ -380,10 +397,11 @@ fn move_to(call: &mut Call<'_>, key: &Key<'_>, source_db: DbIndex, target_db: Db
         return false;
     }
     call.db.select(source_db);
+    let odd = call.db.has_odd_form(key);
     let Some((value, expires_at)) = call.db.take(key) else { return false };
     call.notify(EventClass::GENERIC, "move_from", key.bytes);
     call.db.select(target_db);
-    call.db.insert(key, value, expires_at);
+    put(call, key, value, expires_at, odd);
     call.notify(EventClass::GENERIC, "move_to", key.bytes);
     call.effects.changed(1);
     true

@@ -1,5 +1,7 @@
 //! The hash family.
 
+pub(crate) mod import;
+
 use slotward_keyspace::{Hash, Item, Key};
 use slotward_resp::Protocol;
 
@@ -12,11 +14,12 @@ use crate::keys::{Access, Keys};
 use crate::list::reply_item;
 use crate::number::Decimal;
 use crate::sample::{Sample, distinct};
-use crate::scan::{ScanOptions, cursor, reply_found, reply_nothing};
+use crate::scan::{ScanOf, ScanOptions, cursor, reply_found, reply_nothing};
 
 const READ: Flags = Flags::READ;
 const READ_FAST: Flags = Flags::READ.and(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
+const WRITE_OOM: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const WRITE_OOM_FAST: Flags = WRITE_FAST.and(Flags::DENYOOM);
 
 const KEY: &[Arg] = &[Arg::key("key")];
@@ -195,14 +198,17 @@ pub(crate) const COMMANDS: &[Command] = &[
             Arg::integer("cursor"),
             Arg::pattern("pattern").token("MATCH").optional(),
             Arg::integer("count").token("COUNT").optional(),
+            Arg::word("novalues", "NOVALUES").optional().since("7.4.0"),
         ],
         since: "2.8.0",
         summary: "Walks through the fields of a hash, some in each call.",
         complexity: "O(1) for each call, O(N) for a whole walk.",
         tips: &["nondeterministic_output"],
+        history: &[("7.4.0", "NOVALUES.")],
         run: Run::Data(hscan),
         script: "> HSET h a 1 b 2\n2\n> HSCAN h 0 MATCH a*\n1) 0\n2) 1) a\n   2) 1\n> HSCAN h x\n\
-            (error) ERR invalid cursor\n> HSCAN absent 0\n1) 0\n2) (empty array)\n",
+            (error) ERR invalid cursor\n> HSCAN absent 0\n1) 0\n2) (empty array)\n\
+            > HSCAN h 0 NOVALUES\n1) 0\n2) 1) a\n   2) b\n",
         ..hash_command("hscan", Arity::AtLeast(3), READ)
     },
 ];
@@ -477,7 +483,7 @@ fn hscan(call: &mut Call<'_>) -> Result<(), CmdError> {
         reply_nothing(call);
         return Ok(());
     }
-    let options = ScanOptions::parse(call)?;
+    let options = ScanOptions::parse(call, ScanOf::Hash)?;
     let mut found = Vec::new();
     let mut seen = 0;
     if let Some(hash) = call.db.hash(&key)? {
@@ -485,7 +491,10 @@ fn hscan(call: &mut Call<'_>) -> Result<(), CmdError> {
             at = hash.scan(at, &mut |field, value| {
                 seen += 1;
                 if field.with_bytes(|field| options.wants(field)) {
-                    found.extend([field.to_vec(), value.to_vec()]);
+                    found.push(field.to_vec());
+                    if !options.no_values {
+                        found.push(value.to_vec());
+                    }
                 }
             });
             if at == 0 || seen >= options.count {

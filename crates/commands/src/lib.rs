@@ -55,6 +55,7 @@ pub use command::{Arity, Command, Deprecated, Flags, Group, Run};
 pub use digest::{Digest, digest_slot, digest_value};
 pub use effects::{Effects, Event, EventClass, take_removals};
 pub use error::CmdError;
+pub use hash::import::Fieldsets;
 pub use introspect::{
     command_count, command_docs, command_getkeys, command_getkeysandflags, command_info,
     command_list, help, usage,
@@ -69,6 +70,9 @@ pub use settings::{DataSettings, LazyFree, deletion};
 pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         string::COMMANDS,
+        string::compare::COMMANDS,
+        string::counter::COMMANDS,
+        string::many::COMMANDS,
         bitmap::COMMANDS,
         bitfield::COMMANDS,
         hyperloglog::COMMANDS,
@@ -78,10 +82,13 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         dump::COMMANDS,
         sort::COMMANDS,
         hash::COMMANDS,
+        hash::import::COMMANDS,
         hash_ttl::COMMANDS,
         list::COMMANDS,
         list::blocking::COMMANDS,
+        list::several::COMMANDS,
         set::COMMANDS,
+        set::card::COMMANDS,
         zset::COMMANDS,
         zset::blocking::COMMANDS,
         stream::COMMANDS,

@@ -1,6 +1,7 @@
 //! The list family; those that wait are in [`blocking`].
 
 pub(crate) mod blocking;
+pub(crate) mod several;
 
 use slotward_keyspace::{End, Item, Key, List};
 use slotward_resp::Reply;

@@ -82,7 +82,29 @@ impl Decimal {
         self.to_f64().is_finite()
     }
 
-    fn to_f64(self) -> f64 {
+    /// Its opposite.
+    #[must_use]
+    pub(crate) fn negated(self) -> Decimal {
+        match self {
+            // The smallest number has no opposite of its kind.
+            Decimal::Exact(scaled) => match scaled.checked_neg() {
+                Some(scaled) => Decimal::Exact(scaled),
+                None => Decimal::Float(-self.to_f64()),
+            },
+            Decimal::Float(float) => Decimal::Float(-float),
+        }
+    }
+
+    /// Whether it is greater than another.
+    pub(crate) fn is_more_than(self, other: Decimal) -> bool {
+        match (self, other) {
+            (Decimal::Exact(a), Decimal::Exact(b)) => a > b,
+            _ => self.to_f64() > other.to_f64(),
+        }
+    }
+
+    /// The double that is nearest.
+    pub(crate) fn to_f64(self) -> f64 {
         match self {
             Decimal::Exact(scaled) => scaled as f64 / SCALE as f64,
             Decimal::Float(float) => float,

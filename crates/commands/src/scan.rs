@@ -10,7 +10,18 @@ pub(crate) struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     /// About how many elements one call looks at.
     pub(crate) count: usize,
+    /// Only the fields of a hash.
+    pub(crate) no_values: bool,
 }
+
+/// What is scanned, as far as options differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScanOf {
+    Hash,
+    Others,
+}
+
+const NOT_A_HASH: CmdError = CmdError::text("ERR NOVALUES option can only be used in HSCAN");
 
 /// The cursor at argument 2.
 ///
@@ -26,10 +37,18 @@ impl<'a> ScanOptions<'a> {
     ///
     /// # Errors
     /// When they are no options.
-    pub(crate) fn parse(call: &Call<'a>) -> Result<Self, CmdError> {
-        let mut options = ScanOptions { pattern: None, count: 10 };
+    pub(crate) fn parse(call: &Call<'a>, of: ScanOf) -> Result<Self, CmdError> {
+        let mut options = ScanOptions { pattern: None, count: 10, no_values: false };
         let mut index = 3;
         while index < call.argv.len() {
+            if call.is_word(index, "NOVALUES") {
+                if of != ScanOf::Hash {
+                    return Err(NOT_A_HASH);
+                }
+                options.no_values = true;
+                index += 1;
+                continue;
+            }
             if index + 1 == call.argv.len() {
                 return Err(CmdError::Syntax);
             }

@@ -1,5 +1,7 @@
 //! The set family.
 
+pub(crate) mod card;
+
 use slotward_keyspace::{Item, Key, Set, Value, ValueRef};
 use slotward_resp::Args;
 
@@ -12,7 +14,7 @@ use crate::keys::{Access, Keys};
 use crate::list::reply_item;
 use crate::number::parse_integer;
 use crate::sample::{Sample, distinct};
-use crate::scan::{ScanOptions, cursor, reply_found, reply_nothing};
+use crate::scan::{ScanOf, ScanOptions, cursor, reply_found, reply_nothing};
 use crate::settings::deletion;
 
 const READ: Flags = Flags::READ;
@@ -148,23 +150,6 @@ pub(crate) const COMMANDS: &[Command] = &[
         script: "> SADD {s}1 1 2\n2\n> SADD {s}2 2 3\n2\n> SINTERSTORE {s}3 {s}1 {s}2\n1\n\
             > SMEMBERS {s}3\n1) 2\n> SINTERSTORE {s}3 {s}1 {s}absent\n0\n> EXISTS {s}3\n0\n",
         ..set_command("sinterstore", Arity::AtLeast(3), WRITE_OOM)
-    },
-    Command {
-        keys: &[Keys::counted(1, Access::READ)],
-        args: &[
-            Arg::integer("numkeys"),
-            Arg::key("key").multiple(),
-            Arg::integer("limit").token("LIMIT").optional(),
-        ],
-        since: "7.0.0",
-        summary: "Tells how many members all sets share.",
-        complexity: "O(N*M) with the smallest set and the number of sets.",
-        run: Run::Data(sintercard),
-        script: "> SADD {s}1 1 2 3\n3\n> SADD {s}2 2 3\n2\n> SINTERCARD 2 {s}1 {s}2\n2\n\
-            > SINTERCARD 2 {s}1 {s}2 LIMIT 1\n1\n> SINTERCARD 0 {s}1\n\
-            (error) ERR numkeys should be greater than 0\n> SINTERCARD 1 {s}1 LIMIT -1\n\
-            (error) ERR LIMIT can't be negative\n",
-        ..set_command("sintercard", Arity::AtLeast(3), READ)
     },
     Command {
         keys: &[Keys::from(1, Access::READ)],
@@ -548,35 +533,6 @@ fn sdiffstore(call: &mut Call<'_>) -> Result<(), CmdError> {
     store(call, Combine::Diff, "sdiffstore")
 }
 
-fn sintercard(call: &mut Call<'_>) -> Result<(), CmdError> {
-    let count = call.int(1).ok().filter(|count| *count > 0);
-    let count = count.ok_or(CmdError::NumkeysNotPositive)? as u64;
-    if count > call.argv.len() as u64 - 2 {
-        return Err(CmdError::NumkeysTooLarge);
-    }
-    let after = 2 + count as usize;
-    let mut limit = 0;
-    let mut index = after;
-    while index < call.argv.len() {
-        if !call.is_word(index, "LIMIT") || index + 1 == call.argv.len() {
-            return Err(CmdError::Syntax);
-        }
-        let number = call.int(index + 1).ok().filter(|number| *number >= 0);
-        limit = number.ok_or(CmdError::text("ERR LIMIT can't be negative"))?;
-        index += 2;
-    }
-    let keys: Vec<Key<'_>> = (2..after).map(|index| call.key(index)).collect();
-    let values = call.db.values(&keys);
-    let sets = sets_of(&values)?;
-    let mut shared = 0;
-    combine(&sets, Combine::Inter, &mut |_| {
-        shared += 1;
-        shared != limit
-    });
-    call.reply.integer(shared);
-    Ok(())
-}
-
 fn sscan(call: &mut Call<'_>) -> Result<(), CmdError> {
     let mut at = cursor(call)?;
     let key = call.key(1);
@@ -584,7 +540,7 @@ fn sscan(call: &mut Call<'_>) -> Result<(), CmdError> {
         reply_nothing(call);
         return Ok(());
     }
-    let options = ScanOptions::parse(call)?;
+    let options = ScanOptions::parse(call, ScanOf::Others)?;
     let mut found = Vec::new();
     let mut seen = 0;
     if let Some(set) = call.db.set(&key)? {

@@ -1,9 +1,15 @@
 //! The string family: what a key holds is bytes, or a number.
 
+pub(crate) mod compare;
+pub(crate) mod counter;
+pub(crate) mod many;
+mod options;
+
 use std::ops::RangeInclusive;
 
 use slotward_keyspace::{Key, SetExpiry, Str};
 use slotward_resp::Reply;
+use slotward_types::UnixMillis;
 
 use crate::arg::Arg;
 use crate::call::Call;
@@ -15,6 +21,7 @@ use crate::keys::{Access, Keys};
 use crate::lcs;
 use crate::number::Decimal;
 use crate::settings::deletion;
+use options::{Condition, Options, OptionsOf};
 
 const READ_FAST: Flags = Flags::READ.and(Flags::FAST);
 const WRITE_OOM: Flags = Flags::WRITE.and(Flags::DENYOOM);
@@ -51,9 +58,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         args: &[
             Arg::key("key"),
             Arg::string("value"),
-            Arg::one_of("condition", &[Arg::word("nx", "NX"), Arg::word("xx", "XX")])
-                .optional()
-                .since("2.6.12"),
+            Arg::one_of(
+                "condition",
+                &[
+                    Arg::word("nx", "NX"),
+                    Arg::word("xx", "XX"),
+                    compare::CONDITIONS[0].since("8.4.0"),
+                    compare::CONDITIONS[1].since("8.4.0"),
+                    compare::CONDITIONS[2].since("8.4.0"),
+                    compare::CONDITIONS[3].since("8.4.0"),
+                ],
+            )
+            .optional()
+            .since("2.6.12"),
             Arg::word("get", "GET").optional().since("6.2.0"),
             Arg::one_of(
                 "expiration",
@@ -74,13 +91,16 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("6.0.0", "KEEPTTL."),
             ("6.2.0", "GET, EXAT and PXAT."),
             ("7.0.0", "GET together with NX."),
+            ("8.4.0", "IFEQ, IFNE, IFDEQ and IFDNE."),
         ],
         run: Run::Data(set),
         script: "> SET k 1\nOK\n> SET k 2 NX\n(nil)\n> SET k 2 XX GET\n1\n> SET k 3 EX 100\nOK\n\
             > TTL k\n100\n> SET k 4 KEEPTTL\nOK\n> TTL k\n100\n> SET k 5\nOK\n> TTL k\n-1\n\
             > SET k 6 EX 0\n(error) ERR invalid expire time in 'set' command\n\
             > SET k 6 EX x\n(error) ERR value is not an integer or out of range\n\
-            > SET k 6 NX XX\n(error) ERR syntax error\n> SET new v NX GET\n(nil)\n> GET new\nv\n",
+            > SET k 6 NX XX\n(error) ERR syntax error\n> SET new v NX GET\n(nil)\n> GET new\nv\n\
+            > SET new w IFEQ x\n(nil)\n> SET new w IFEQ v\nOK\n> SET absent v IFEQ v\n(nil)\n\
+            > SET absent v IFNE v\nOK\n",
         ..string_command("set", Arity::AtLeast(3), WRITE_OOM)
     },
     Command {
@@ -363,87 +383,22 @@ fn set(call: &mut Call<'_>) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// The options that `SET` and `GETEX` share.
-#[derive(Debug, Default, Clone, Copy)]
-struct Options<'a> {
-    condition: Condition,
-    get: bool,
-    keep_ttl: bool,
-    persist: bool,
-    /// The number, its unit, whether it is a moment, as opposed to a span from now.
-    expiry: Option<(&'a [u8], Unit, bool)>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    #[default]
-    None,
-    IfAbsent,
-    IfPresent,
-}
-
-impl<'a> Options<'a> {
-    fn parse(call: &Call<'a>, first: usize, is_set: bool) -> Result<Self, CmdError> {
-        let mut options = Options::default();
-        let mut index = first;
-        while index < call.argv.len() {
-            let is = |word| call.is_word(index, word);
-            let unit = [
-                ("EX", Unit::Seconds, false),
-                ("PX", Unit::Millis, false),
-                ("EXAT", Unit::Seconds, true),
-                ("PXAT", Unit::Millis, true),
-            ]
-            .into_iter()
-            .find(|(word, ..)| is(word));
-            if is_set && is("NX") && options.condition != Condition::IfPresent {
-                options.condition = Condition::IfAbsent;
-            } else if is_set && is("XX") && options.condition != Condition::IfAbsent {
-                options.condition = Condition::IfPresent;
-            } else if is_set && is("GET") {
-                options.get = true;
-            } else if is_set && is("KEEPTTL") && options.expiry.is_none() {
-                options.keep_ttl = true;
-            } else if !is_set && is("PERSIST") && options.expiry.is_none() {
-                options.persist = true;
-            } else if let (Some((_, unit, is_moment)), Some(number)) =
-                (unit, call.argv.get(index + 1))
-                && options.allows_expiry(unit, is_moment)
-            {
-                options.expiry = Some((number, unit, is_moment));
-                index += 1;
-            } else {
-                return Err(CmdError::Syntax);
-            }
-            index += 1;
-        }
-        Ok(options)
-    }
-
-    /// An expiry may be given once more only in the same way, as in Redis.
-    fn allows_expiry(&self, unit: Unit, is_moment: bool) -> bool {
-        let same =
-            |(_, old, was_moment): (&[u8], Unit, bool)| (old, was_moment) == (unit, is_moment);
-        !self.keep_ttl && !self.persist && self.expiry.is_none_or(same)
-    }
-}
-
 #[cold]
 fn set_with_options(call: &mut Call<'_>, key: &Key<'_>) -> Result<(), CmdError> {
-    let options = Options::parse(call, 3, true)?;
-    let expires_at = match options.expiry {
-        Some((number, unit, is_moment)) => {
-            let base = if is_moment { 0 } else { call.now().0 };
-            Some(expiry_moment(number, unit, base, true, "set")?)
-        }
-        None => None,
-    };
-    let found = if options.get { reply_value(call, key)? } else { call.db.exists(key) };
+    let options = Options::parse(call, 3, OptionsOf::Set)?;
+    let expires_at = options.expires_at(call.now(), "set")?;
     let refused = match options.condition {
+        Condition::Compare(compare) => match call.db.string(key)? {
+            Some(value) => !compare.holds(value)?,
+            None => !compare.holds_for_nothing(),
+        },
         Condition::None => false,
-        Condition::IfAbsent => found,
-        Condition::IfPresent => !found,
+        Condition::IfAbsent => call.db.exists(key),
+        Condition::IfPresent => !call.db.exists(key),
     };
+    if options.get {
+        reply_value(call, key)?;
+    }
     if refused {
         if !options.get {
             call.reply.null();
@@ -451,19 +406,39 @@ fn set_with_options(call: &mut Call<'_>, key: &Key<'_>) -> Result<(), CmdError> 
         return Ok(());
     }
     let value = call.arg(2);
-    let expiry = match expires_at {
-        Some(at) => SetExpiry::At(at),
-        None if options.keep_ttl => SetExpiry::Keep,
-        None => SetExpiry::Clear,
-    };
-    call.db.set_string(key, value, expiry);
+    call.db.set_string(key, value, options.set_expiry(expires_at));
     call.effects.changed(1);
     call.notify(EventClass::STRING, "set", key.bytes);
-    if let Some(at) = expires_at {
-        let mut digits = itoa::Buffer::new();
-        let at = digits.format(at.0).as_bytes();
-        call.effects.propagate([b"SET", key.bytes, value, b"PXAT", at]);
+    if expires_at.is_some() {
         call.notify(EventClass::GENERIC, "expire", key.bytes);
+    }
+    propagate_set(call, key, &options, expires_at);
+    if !options.get {
+        call.reply.ok();
+    }
+    Ok(())
+}
+
+/// Propagates a `SET` with options: what depended on this moment, as what it came to; the rest as it
+/// was said.
+fn propagate_set(
+    call: &mut Call<'_>,
+    key: &Key<'_>,
+    options: &Options<'_>,
+    expires_at: Option<UnixMillis>,
+) {
+    let set = [b"SET".as_slice(), key.bytes, call.arg(2)];
+    let compared = matches!(options.condition, Condition::Compare(_));
+    if let Some(at) = expires_at
+        && (compared || options.expiry.is_none_or(|expiry| !expiry.is_exact()))
+    {
+        let mut digits = itoa::Buffer::new();
+        let moment = [b"PXAT".as_slice(), digits.format(at.0).as_bytes()];
+        call.effects.propagate(set.into_iter().chain(moment));
+    } else if compared {
+        // It was true here, and an older replica would not know the word.
+        let kept = options.keep_ttl.then_some(b"KEEPTTL".as_slice());
+        call.effects.propagate(set.into_iter().chain(kept));
     } else if options.get {
         // A replica has no use for the old value.
         let argv = call.argv;
@@ -471,10 +446,6 @@ fn set_with_options(call: &mut Call<'_>, key: &Key<'_>) -> Result<(), CmdError> 
         let kept = argv.iter().enumerate().filter(|(index, arg)| !is_get(*index, arg));
         call.effects.propagate(kept.map(|(_, arg)| arg));
     }
-    if !options.get {
-        call.reply.ok();
-    }
-    Ok(())
 }
 
 fn getset(call: &mut Call<'_>) -> Result<(), CmdError> {
@@ -500,17 +471,15 @@ fn getdel(call: &mut Call<'_>) -> Result<(), CmdError> {
 
 fn getex(call: &mut Call<'_>) -> Result<(), CmdError> {
     let key = call.key(1);
-    let options = Options::parse(call, 2, false)?;
+    let options = Options::parse(call, 2, OptionsOf::GetEx)?;
     let start = call.reply.len();
     if !reply_value(call, &key)? {
         return Ok(());
     }
-    if let Some((number, unit, is_moment)) = options.expiry {
-        let base = if is_moment { 0 } else { call.now().0 };
-        let at = expiry_moment(number, unit, base, true, "getex")
-            .inspect_err(|_| call.reply.truncate(start))?;
+    if let Some(expiry) = options.expiry {
+        let at = expiry.moment(call.now(), "getex").inspect_err(|_| call.reply.truncate(start))?;
         call.effects.changed(1);
-        if is_moment && at <= call.now() {
+        if expiry.is_moment && at <= call.now() {
             call.db.remove(&key);
             call.effects.propagate([deletion(call.settings.lazy_free.expire), key.bytes]);
             call.notify(EventClass::GENERIC, "del", key.bytes);
@@ -685,7 +654,7 @@ fn incrbyfloat(call: &mut Call<'_>) -> Result<(), CmdError> {
     let old = old.ok_or(CmdError::NotAFloat)?;
     let increment = Decimal::parse(call.arg(2)).ok_or(CmdError::NotAFloat)?;
     let new = old.checked_add(increment).ok_or(CmdError::NanOrInfinity)?.to_string();
-    call.db.set_string(&key, new.as_bytes(), SetExpiry::Keep);
+    call.db.set_text(&key, new.as_bytes(), SetExpiry::Keep);
     call.effects.changed(1);
     // A sum of fractions may come out differently elsewhere, so replicas get the result.
     call.effects.propagate([b"SET", key.bytes, new.as_bytes(), b"KEEPTTL"]);

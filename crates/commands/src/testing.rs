@@ -14,6 +14,7 @@ use crate::command::{Flags, Run};
 use crate::digest::{Digest, digest_slot};
 use crate::effects::{Effects, Event, EventClass, take_removals};
 use crate::error::CmdError;
+use crate::hash::import::Fieldsets;
 use crate::random::Random;
 use crate::registry::{CommandId, Found, Registry};
 use crate::settings::DataSettings;
@@ -28,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) policy: ExpiryPolicy,
     pub(crate) protocol: Protocol,
     db: DbIndex,
+    fieldsets: Fieldsets,
     /// What a replica would have received.
     pub(crate) stream: Vec<(DbIndex, OwnedArgs)>,
     /// The keyspace events so far.
@@ -47,6 +49,7 @@ impl Node {
             policy: ExpiryPolicy::Delete,
             protocol: Protocol::Resp2,
             db: DbIndex(0),
+            fieldsets: Fieldsets::default(),
             stream: Vec::new(),
             events: Vec::new(),
         }
@@ -106,6 +109,7 @@ impl Node {
             random: &mut self.random,
             settings: &self.settings,
             effects: &mut effects,
+            fieldsets: &mut self.fieldsets,
             first_key,
         };
         let result = run(&mut call);

@@ -44,7 +44,12 @@ const STORE_FROM: Arg = KEY.multiple().key_spec(1);
 const WEIGHTS: Arg = Arg::integer("weight").token("WEIGHTS").optional().multiple();
 const AGGREGATE: Arg = Arg::one_of(
     "aggregate",
-    &[Arg::word("sum", "SUM"), Arg::word("min", "MIN"), Arg::word("max", "MAX")],
+    &[
+        Arg::word("sum", "SUM"),
+        Arg::word("min", "MIN"),
+        Arg::word("max", "MAX"),
+        Arg::word("count", "COUNT").since("8.8.0"),
+    ],
 )
 .token("AGGREGATE")
 .optional();
@@ -421,6 +426,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         script: "> ZADD {z}1 1 a 2 b\n2\n> ZADD {z}2 10 b\n1\n> SADD {z}3 c\n1\n\
             > ZUNION 3 {z}1 {z}2 {z}3 WITHSCORES\n1) a\n2) 1\n3) c\n4) 1\n5) b\n6) 12\n\
             > ZUNION 2 {z}1 {z}2 WEIGHTS 2 1 AGGREGATE MAX WITHSCORES\n1) a\n2) 2\n3) b\n4) 10\n\
+            > ZUNION 2 {z}1 {z}2 WEIGHTS 2 3 AGGREGATE COUNT WITHSCORES\n1) a\n2) 2\n3) b\n4) 5\n\
             > ZUNION 0 {z}1\n(error) ERR at least 1 input key is needed for 'zunion' command\n\
             > ZUNION 1 {z}1 WEIGHTS x\n(error) ERR weight value is not a float\n\
             > ZUNION 3 {z}1 {z}2\n(error) ERR syntax error\n",
@@ -434,7 +440,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         complexity: "O(N*K)+O(M*log(M)) with N members of the smallest, K keys and M results.",
         run: Run::Data(combine::zinter),
         script: "> ZADD {z}1 1 a 2 b\n2\n> ZADD {z}2 10 b\n1\n> ZINTER 2 {z}1 {z}2 WITHSCORES\n1) b\n\
-            2) 12\n> ZINTER 2 {z}1 {z}2 AGGREGATE MIN\n1) b\n> ZINTER 2 {z}1 absent{z}\n\
+            2) 12\n> ZINTER 2 {z}1 {z}2 AGGREGATE MIN\n1) b\n\
+            > ZINTER 2 {z}1 {z}2 AGGREGATE COUNT WITHSCORES\n1) b\n2) 2\n> ZINTER 2 {z}1 absent{z}\n\
             (empty array)\n",
         ..zset_command("zinter", Arity::AtLeast(3), READ)
     },

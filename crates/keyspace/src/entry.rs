@@ -1,7 +1,8 @@
 //! An entry: key, expiry and value in one allocation behind a thin pointer.
 //!
 //! ```text
-//! byte 0     shape: what the value is, whether there is an expiry, whether the key is long
+//! byte 0     shape: what the value is, whether there is an expiry, whether the key is long, whether
+//!            a string is told under another encoding than its text would have
 //!      1..4  when it was last used, in seconds modulo 2^24
 //!      4..6  length of the key, if it is not long
 //!      6..8  length of the value, if it is inline
@@ -20,7 +21,7 @@ use slotward_types::UnixMillis;
 
 use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
 use crate::table::Thin;
-use crate::value::{EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
+use crate::value::{Encoding, EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
 
 /// Longer strings get a buffer of their own.
 const INLINE_MAX: usize = 1024;
@@ -29,6 +30,10 @@ const HEADER: usize = 8;
 const SHAPE_KIND: u8 = 0b1111;
 const SHAPE_EXPIRY: u8 = 0b1_0000;
 const SHAPE_LONG_KEY: u8 = 0b10_0000;
+/// `OBJECT ENCODING` tells how a string came to be, as in Redis: inline bytes with this mark were
+/// edited (`raw`), an integer with it was computed as a text (`embstr`).
+const SHAPE_ODD: u8 = 0b100_0000;
+/// Shapes that differ in where things lie.
 const SHAPES: usize = 64;
 
 const INT: u8 = 0;
@@ -94,10 +99,14 @@ pub(crate) const fn round_up(bytes: usize) -> usize {
 pub(crate) enum Payload<'a> {
     /// An integer.
     Int(i64),
+    /// An integer that is told as a text.
+    IntText(i64),
     /// Bytes, lent.
     Bytes(&'a [u8]),
     /// Bytes, handed over.
     Buffer(Vec<u8>),
+    /// Bytes that were edited, handed over; never made an integer.
+    Edited(Vec<u8>),
     /// A list.
     List(List),
     /// A hash.
@@ -121,10 +130,10 @@ impl<'a> Payload<'a> {
 
     fn kind(&self) -> u8 {
         match self {
-            Payload::Int(_) => INT,
+            Payload::Int(_) | Payload::IntText(_) => INT,
             Payload::Bytes(bytes) if bytes.len() <= INLINE_MAX => INLINE,
-            Payload::Buffer(bytes) if bytes.len() <= INLINE_MAX => INLINE,
-            Payload::Bytes(_) | Payload::Buffer(_) => BUFFER,
+            Payload::Buffer(bytes) | Payload::Edited(bytes) if bytes.len() <= INLINE_MAX => INLINE,
+            Payload::Bytes(_) | Payload::Buffer(_) | Payload::Edited(_) => BUFFER,
             Payload::List(_) => LIST,
             Payload::Hash(_) => HASH,
             Payload::Set(_) => SET,
@@ -134,10 +143,20 @@ impl<'a> Payload<'a> {
         }
     }
 
+    /// The marks of its shape.
+    fn marks(&self) -> u8 {
+        match self {
+            Payload::IntText(_) | Payload::Edited(_) => SHAPE_ODD,
+            _ => 0,
+        }
+    }
+
     fn inline_len(&self) -> usize {
         match self {
             Payload::Bytes(bytes) if bytes.len() <= INLINE_MAX => bytes.len(),
-            Payload::Buffer(bytes) if bytes.len() <= INLINE_MAX => bytes.len(),
+            Payload::Buffer(bytes) | Payload::Edited(bytes) if bytes.len() <= INLINE_MAX => {
+                bytes.len()
+            }
             _ => 0,
         }
     }
@@ -307,6 +326,21 @@ impl<'a> EntryView<'a> {
         }
     }
 
+    /// How the value is told to be kept.
+    pub(crate) fn encoding(self) -> Encoding {
+        match self.kind_code() {
+            BUFFER => Encoding::Raw,
+            INLINE if self.is_odd() => Encoding::Raw,
+            INT if self.is_odd() => Encoding::EmbStr,
+            _ => self.value().encoding(),
+        }
+    }
+
+    /// Whether it is a string with another encoding than its text would have.
+    pub(crate) fn is_odd(self) -> bool {
+        self.shape() & SHAPE_ODD != 0
+    }
+
     /// All of it, as others see it.
     pub(crate) fn entry_ref(self) -> EntryRef<'a> {
         EntryRef { key: self.key(), value: self.value(), expires_at: self.expires_at() }
@@ -366,11 +400,11 @@ impl Entry {
         expires_at: Option<UnixMillis>,
         access: u32,
     ) -> Entry {
-        let mut shape = payload.kind();
+        let mut shape = payload.kind() | payload.marks();
         shape |= if expires_at.is_some() { SHAPE_EXPIRY } else { 0 };
         shape |= if key.len() > usize::from(u16::MAX) { SHAPE_LONG_KEY } else { 0 };
         let inline = payload.inline_len();
-        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape)]);
+        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape) % SHAPES]);
         let layout = Self::layout(round_up(key_offset + key.len() + inline));
         // SAFETY: the layout's size is at least the header's.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
@@ -434,11 +468,15 @@ impl Entry {
         let is_inline = view.kind_code() == INLINE;
         // SAFETY (all below): this shape has room for the payload there, aligned.
         match payload {
-            Payload::Int(value) => unsafe { view.at::<i64>(offset).write(value) },
+            Payload::Int(value) | Payload::IntText(value) => unsafe {
+                view.at::<i64>(offset).write(value);
+            },
             Payload::Bytes(bytes) if is_inline => inline(bytes),
-            Payload::Buffer(bytes) if is_inline => inline(&bytes),
+            Payload::Buffer(bytes) | Payload::Edited(bytes) if is_inline => inline(&bytes),
             Payload::Bytes(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes.to_vec()) },
-            Payload::Buffer(bytes) => unsafe { view.at::<Vec<u8>>(offset).write(bytes) },
+            Payload::Buffer(bytes) | Payload::Edited(bytes) => unsafe {
+                view.at::<Vec<u8>>(offset).write(bytes);
+            },
             Payload::List(list) => unsafe { view.at::<List>(offset).write(list) },
             Payload::Hash(hash) => unsafe { view.at::<Hash>(offset).write(hash) },
             Payload::Set(set) => unsafe { view.at::<Set>(offset).write(set) },
@@ -495,6 +533,23 @@ impl Entry {
         }
     }
 
+    /// Marks a string as one with another encoding than its text would have.
+    pub(crate) fn mark_odd(view: EntryView<'_>) {
+        assert!(view.is_string(), "only strings have odd forms");
+        // SAFETY: the first byte of the header, which no reference that is lent covers; the caller
+        // holds the slot, so nobody else reads it now.
+        unsafe { view.at::<u8>(0).write(view.shape() | SHAPE_ODD) };
+    }
+
+    /// Takes that mark away, before another string takes the place of the one that had it.
+    #[inline]
+    fn unmark_odd(view: EntryView<'_>) {
+        if view.is_odd() {
+            // SAFETY: the first byte of the header; the view is lent exclusively.
+            unsafe { view.at::<u8>(0).write(view.shape() & !SHAPE_ODD) };
+        }
+    }
+
     /// Puts a string into the place of one of the same form and class of size, where it is; false,
     /// with nothing done, if that is not what the two are. To be called with a view that is lent
     /// exclusively.
@@ -508,6 +563,7 @@ impl Entry {
                 {
                     return false;
                 }
+                Self::unmark_odd(view);
                 // SAFETY: the allocation has room for an inline value of this length behind the key,
                 // and nothing else refers to it now.
                 unsafe {
@@ -527,6 +583,7 @@ impl Entry {
     #[inline]
     pub(crate) fn set_integer(view: EntryView<'_>, value: i64) {
         assert!(view.is_integer(), "an entry that holds no integer");
+        Self::unmark_odd(view);
         // SAFETY: this shape has an integer there, aligned; nothing else refers to it now.
         unsafe { view.at::<i64>(payload_offset(view.shape())).write(value) };
     }
@@ -541,10 +598,11 @@ impl Entry {
     ) -> Entry {
         let view = self.view();
         let shape = payload.kind()
+            | payload.marks()
             | if expires_at.is_some() { SHAPE_EXPIRY } else { 0 }
             | view.shape() & SHAPE_LONG_KEY;
         let inline = payload.inline_len();
-        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape)]);
+        let key_offset = usize::from(KEY_OFFSETS[usize::from(shape) % SHAPES]);
         // The key must not move: shapes that put it elsewhere are written anew.
         if key_offset != view.key_offset()
             || round_up(key_offset + view.key_len() + inline) != view.size()
@@ -575,6 +633,9 @@ impl Entry {
         unsafe {
             let payload = self.read_payload();
             let new = Entry::new(view.key(), payload, expires_at, view.access());
+            if view.is_odd() {
+                Entry::mark_odd(new.view());
+            }
             self.free();
             new
         }
@@ -586,9 +647,11 @@ impl Entry {
         // SAFETY: the payload moves to the value; what is left is freed without it.
         unsafe {
             let value = match self.read_payload() {
-                Payload::Int(value) => Value::String(StrBuf::Int(value)),
+                Payload::Int(value) | Payload::IntText(value) => Value::String(StrBuf::Int(value)),
                 Payload::Bytes(bytes) => Value::String(StrBuf::Bytes(bytes.to_vec())),
-                Payload::Buffer(bytes) => Value::String(StrBuf::Bytes(bytes)),
+                Payload::Buffer(bytes) | Payload::Edited(bytes) => {
+                    Value::String(StrBuf::Bytes(bytes))
+                }
                 Payload::List(list) => Value::List(list),
                 Payload::Hash(hash) => Value::Hash(hash),
                 Payload::Set(set) => Value::Set(set),
@@ -798,6 +861,32 @@ mod tests {
             // SAFETY: from `into_raw` just now.
             let (value, at) = unsafe { Entry::from_raw(raw) }.into_value();
             assert_eq!((value.as_ref().kind(), at), (Kind::List, times[1]));
+        }
+    }
+
+    #[test]
+    fn encodings_tell_how_a_string_came_to_be() {
+        for (why, payload, want) in [
+            ("set", Payload::string(b"abc"), Encoding::EmbStr),
+            ("set and an integer", Payload::string(b"12"), Encoding::Int),
+            ("set and longer", Payload::Bytes(&[b'v'; 45]), Encoding::Raw),
+            ("edited", Payload::Edited(b"12".to_vec()), Encoding::Raw),
+            ("edited and long", Payload::Edited(vec![b'v'; 2000]), Encoding::Raw),
+            ("computed", Payload::IntText(12), Encoding::EmbStr),
+        ] {
+            let entry = Entry::new(b"k", payload, None, 0);
+            assert_eq!(entry.view().encoding(), want, "{why}");
+            let entry = entry.with_expiry(Some(UnixMillis(5))).with_expiry(None);
+            assert_eq!(entry.view().encoding(), want, "{why}, after changes of its expiry");
+            for new in [Payload::string(b"34"), Payload::string(b"abd")] {
+                let usual =
+                    if matches!(new, Payload::Int(_)) { Encoding::Int } else { Encoding::EmbStr };
+                if Entry::overwrite(entry.view(), &new) {
+                    assert_eq!(entry.view().encoding(), usual, "{why}, then set anew in its place");
+                }
+            }
+            let entry = entry.with_payload(Payload::string(b"xyz"), None, 0);
+            assert_eq!(entry.view().encoding(), Encoding::EmbStr, "{why}, then set anew");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use slotward_commands::{Call, Command, Found, KeyShape};
+use slotward_commands::{Call, Command, Fieldsets, Found, KeyShape};
 use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Locked};
 use slotward_resp::Args;
 use slotward_types::{Slot, UnixMillis, slot_of};
@@ -157,6 +157,8 @@ impl<'w> Applier<'w> {
     ) -> Outcome {
         let mut random = self.worker.random.borrow_mut();
         let lent = &mut *self.lent;
+        // A master sends hashes, not what they were made from.
+        let mut fieldsets = Fieldsets::default();
         let mut call = Call {
             argv,
             db: Db::new(
@@ -171,6 +173,7 @@ impl<'w> Applier<'w> {
             random: &mut random,
             settings: &self.live.data,
             effects: &mut lent.effects,
+            fieldsets: &mut fieldsets,
             first_key,
         };
         handler(&mut call)

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use slotward_commands::Fieldsets;
 use slotward_keyspace::{DbIndex, Watch};
 use slotward_resp::{CommandDecoder, Decoded, Limits, OwnedArgs, Protocol, Reply, Span};
 use slotward_types::{ReplOffset, Slot};
@@ -121,6 +122,8 @@ pub(crate) struct Conn {
     pub(crate) blocked: Option<Box<Blocked>>,
     /// Slots with ready keys whose clients could not be served with the command.
     pub(crate) unserved: Vec<Slot>,
+    /// What it has prepared for `HIMPORT`.
+    pub(crate) fieldsets: Fieldsets,
 }
 
 /// Why a conversation ended.
@@ -614,6 +617,7 @@ impl Conn {
             last_command: u16::MAX,
             blocked: None,
             unserved: Vec::new(),
+            fieldsets: Fieldsets::default(),
         }
     }
 

@@ -590,6 +590,7 @@ impl Turn<'_> {
                 random: &mut random,
                 settings: &view.live.data,
                 effects: &mut *self.effects,
+                fieldsets: &mut self.conn.fieldsets,
                 first_key: data.key,
             };
             let outcome = (data.run)(&mut call);

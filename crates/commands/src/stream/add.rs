@@ -2,6 +2,7 @@
 
 use slotward_keyspace::{ExpiryPolicy, References, StreamId, Trim, TrimTo};
 
+use super::idempotent::Named;
 use super::ids::{self, NewId};
 use super::range::{id_text, reply_id};
 use crate::call::Call;
@@ -14,13 +15,15 @@ const LIMIT_MAX: u64 = 1_000_000;
 /// That limit where blocks have none.
 const LIMIT_UNBOUNDED: u64 = 10_000;
 
+const NAMED_ID: CmdError =
+    CmdError::text("ERR IDMP and IDMPAUTO can be used only with an ID that is generated (*)");
 const BOTH_WAYS: CmdError = CmdError::text(
     "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
 );
 
 /// The options that `XADD` and `XTRIM` share.
 #[derive(Default)]
-struct Options {
+struct Options<'a> {
     trim: Option<Trim>,
     /// Where the threshold stands among the arguments.
     threshold_index: usize,
@@ -30,10 +33,12 @@ struct Options {
     end: usize,
     /// The id there, which is looked at before what the options come to.
     id: Option<NewId>,
+    /// Under which name a producer adds.
+    named: Option<Named<'a>>,
 }
 
-impl Options {
-    fn parse(call: &Call<'_>, adds: bool) -> Result<Options, CmdError> {
+impl<'a> Options<'a> {
+    fn parse(call: &Call<'a>, adds: bool) -> Result<Options<'a>, CmdError> {
         let (mut options, mut limit, mut index) = (Options::default(), None, 2);
         let argc = call.argv.len();
         while index < argc {
@@ -53,6 +58,12 @@ impl Options {
                 options.no_make = true;
             } else if let (None, Some(references)) = (options.references, references(call, index)) {
                 options.references = Some(references);
+            } else if adds
+                && options.named.is_none()
+                && let Some(named) = Named::parse(call, index)?
+            {
+                index = named.place.end - 1;
+                options.named = Some(named);
             } else if adds {
                 options.id = Some(ids::parse_new(call.arg(index), 0)?);
                 break;
@@ -141,7 +152,9 @@ impl Options {
             TrimTo::Id(id) => id_text(id),
         };
         let argv = call.argv;
-        let args = argv.iter().enumerate().map(|(index, arg)| match &id {
+        let is_name = |index| self.named.as_ref().is_some_and(|named| named.is_part(index));
+        let args = argv.iter().enumerate().filter(|(index, _)| !is_name(*index));
+        let args = args.map(|(index, arg)| match &id {
             Some(id) if index == self.end => id.as_bytes(),
             _ if is_approximate && index == self.threshold_index => threshold.as_bytes(),
             _ if is_approximate && index + 1 == self.threshold_index => b"=",
@@ -168,6 +181,15 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Result<(), CmdError> {
     }
     if new == NewId::Given(StreamId::MIN) {
         return Err(CmdError::text("ERR The ID specified in XADD must be greater than 0-0"));
+    }
+    let name = options.named.as_ref().map(|named| (named, named.name(&fields)));
+    if let Some((named, name)) = &name {
+        if new != NewId::Now {
+            return Err(NAMED_ID);
+        }
+        if named.reply_known(call, name)? {
+            return Ok(());
+        }
     }
     let (key, now_ms) = (call.key(1), call.now().0.max(0) as u64);
     let last_id = match call.db.stream(&key)? {
@@ -200,7 +222,10 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Result<(), CmdError> {
     }
     let is_given = matches!(new, NewId::Given(_));
     options.propagate(call, (!is_given).then_some(id), left);
-    Ok(())
+    match &name {
+        Some((named, name)) => named.record(call, name, id),
+        None => Ok(()),
+    }
 }
 
 fn next_id(new: NewId, last: StreamId, now_ms: u64) -> Result<StreamId, CmdError> {

@@ -376,7 +376,7 @@ fn claim_idle(
             group.acknowledge(id);
             claimer.deliveries.acknowledged(id);
             deleted.push(id);
-        } else if is_idle(&pending, claimer.now, idle_ms_min) {
+        } else if group.owner(&pending).is_none() || is_idle(&pending, claimer.now, idle_ms_min) {
             let count = pending.deliveries;
             let count = if claimer.just_id { count } else { count.saturating_add(1) };
             claimer.take(log, group, id, claimer.now, count);

@@ -37,7 +37,8 @@ pub(super) fn xinfo_stream(call: &mut Call<'_>) -> Result<(), CmdError> {
     }
     let stream = call.db.stream(&key)?.ok_or(CmdError::NoSuchKey)?;
     let reply = &mut *call.reply;
-    reply.map(if argc > 3 { 9 } else { 10 });
+    let names = if stream.idempotency().is_some() { 6 } else { 0 };
+    reply.map(names + if argc > 3 { 9 } else { 10 });
     reply_counters(reply, stream);
     if argc > 3 {
         reply_full(reply, stream, count);
@@ -84,6 +85,14 @@ fn reply_counters(reply: &mut Reply, stream: &Stream) {
     id(reply, "max-deleted-entry-id", log.max_deleted_id());
     number(reply, "entries-added", log.entries_added() as i64);
     id(reply, "recorded-first-entry-id", log.first_id());
+    if let Some(names) = stream.idempotency() {
+        number(reply, "idmp-duration", names.duration_s().into());
+        number(reply, "idmp-maxsize", names.names_max() as i64);
+        number(reply, "pids-tracked", names.producers() as i64);
+        number(reply, "iids-tracked", names.names() as i64);
+        number(reply, "iids-added", names.added() as i64);
+        number(reply, "iids-duplicates", names.duplicates() as i64);
+    }
 }
 
 /// What `FULL` shows: entries, groups, consumers, what is pending. A count of 0 is all.

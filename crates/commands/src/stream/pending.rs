@@ -86,12 +86,14 @@ fn reply_details(reply: &mut Reply, group: &StreamGroup, wanted: &Wanted<'_>, no
             return false;
         }
         let pending = group.pending(id).expect("a consumer's pending entry is the group's");
+        let owner = group.owner(pending);
         let idle_ms = now.0.saturating_sub(pending.delivered_at.0);
         if wanted.idle_ms_min == 0 || idle_ms >= wanted.idle_ms_min {
             reply.array(4);
             reply_id(reply, id);
-            reply.bulk(group.owner(pending).map_or(b"", |consumer| consumer.name()));
-            reply.integer(idle_ms.max(0));
+            reply.bulk(owner.map_or(b"", |consumer| consumer.name()));
+            // Nobody has it, so nobody leaves it idle.
+            reply.integer(if owner.is_some() { idle_ms.max(0) } else { -1 });
             reply.integer(pending.deliveries as i64);
             count += 1;
         }

@@ -6,7 +6,7 @@ use slotward_types::UnixMillis;
 
 use super::claim::{Deliveries, consumer_asks};
 use super::no_such_group;
-use super::range::{id_text, reply_entries, reply_entry, reply_id};
+use super::range::{id_text, reply_entry, reply_fields, reply_id};
 use crate::blocking::WaitFor;
 use crate::call::Call;
 use crate::effects::EventClass;
@@ -23,6 +23,12 @@ struct Reader<'a> {
 struct Options<'a> {
     /// Entries of a stream at most; 0 = all.
     count: usize,
+    /// Entries of all streams at most.
+    count_max: usize,
+    /// Bytes of the reply at most, unless its first entry alone is larger.
+    bytes_max: usize,
+    /// How long an entry has to be idle to be claimed, in milliseconds, if any shall be.
+    claim_idle_ms: Option<i64>,
     reader: Option<Reader<'a>>,
     no_ack: bool,
     /// Until when to wait for entries, if that is wanted; `Some(None)` is for ever.
@@ -33,10 +39,24 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// Entries of a stream at most.
+    fn per_stream(&self) -> usize {
+        if self.count == 0 { usize::MAX } else { self.count }
+    }
+
     fn parse(call: &Call<'a>, grouped: bool) -> Result<Options<'a>, CmdError> {
         let argc = call.argv.len();
-        let mut options =
-            Options { count: 0, reader: None, no_ack: false, block: None, keys_at: 0, keys: 0 };
+        let mut options = Options {
+            count: 0,
+            count_max: usize::MAX,
+            bytes_max: usize::MAX,
+            claim_idle_ms: None,
+            reader: None,
+            no_ack: false,
+            block: None,
+            keys_at: 0,
+            keys: 0,
+        };
         let mut index = 1;
         while index < argc {
             let more = argc - index - 1;
@@ -45,6 +65,15 @@ impl<'a> Options<'a> {
                 index += 1;
             } else if more > 0 && call.is_word(index, "COUNT") {
                 options.count = call.int(index + 1)?.max(0) as usize;
+                index += 1;
+            } else if more > 0 && call.is_word(index, "MAXCOUNT") {
+                options.count_max = above_zero(call, index + 1, COUNT_MAX)?;
+                index += 1;
+            } else if more > 0 && call.is_word(index, "MAXSIZE") {
+                options.bytes_max = above_zero(call, index + 1, BYTES_MAX)?;
+                index += 1;
+            } else if grouped && more > 0 && call.is_word(index, "CLAIM") {
+                options.claim_idle_ms = Some(claim_idle(call, index + 1)?);
                 index += 1;
             } else if more > 0 && call.is_word(index, "STREAMS") {
                 if !more.is_multiple_of(2) {
@@ -72,10 +101,69 @@ impl<'a> Options<'a> {
         if options.keys_at == 0 {
             return Err(CmdError::Syntax);
         }
+        if options.count > options.count_max {
+            return Err(CmdError::text("ERR MAXCOUNT must be greater than or equal to COUNT"));
+        }
         if grouped && options.reader.is_none() {
             return Err(CmdError::text("ERR Missing GROUP option for XREADGROUP"));
         }
         Ok(options)
+    }
+}
+
+const COUNT_MAX: &str = "ERR MAXCOUNT must be a positive integer";
+const BYTES_MAX: &str = "ERR MAXSIZE must be a positive integer";
+
+fn above_zero(call: &Call<'_>, index: usize, text: &'static str) -> Result<usize, CmdError> {
+    let number = call.int(index).ok().and_then(|number| usize::try_from(number).ok());
+    number.filter(|number| *number > 0).ok_or(CmdError::text(text))
+}
+
+fn claim_idle(call: &Call<'_>, index: usize) -> Result<i64, CmdError> {
+    let idle =
+        call.int(index).map_err(|_| CmdError::text("ERR min-idle-time is not an integer"))?;
+    if idle < 0 {
+        return Err(CmdError::text("ERR min-idle-time must be a positive integer"));
+    }
+    Ok(idle)
+}
+
+/// What of the reply of a call is left to its entries.
+struct Budget {
+    /// Entries that may still follow.
+    count: usize,
+    /// Where the reply has to end.
+    end: usize,
+    begun: bool,
+}
+
+impl Budget {
+    fn new(options: &Options<'_>, reply: &Reply) -> Budget {
+        let end = reply.len().saturating_add(options.bytes_max);
+        Budget { count: options.count_max, end, begun: false }
+    }
+
+    /// Whether any entry may still follow.
+    fn is_spent(&self, reply: &Reply) -> bool {
+        self.count == 0 || self.begun && reply.len() >= self.end
+    }
+
+    /// Writes an entry, unless that would be too much. Whether it did.
+    fn write(&mut self, reply: &mut Reply, write: impl FnOnce(&mut Reply)) -> bool {
+        if self.is_spent(reply) {
+            return false;
+        }
+        let start = reply.len();
+        write(reply);
+        if self.begun && reply.len() > self.end {
+            reply.truncate(start);
+            // What comes later has no place either, although it may be smaller.
+            self.count = 0;
+            return false;
+        }
+        self.begun = true;
+        self.count -= 1;
+        true
     }
 }
 
@@ -159,15 +247,31 @@ fn last_entry(log: &StreamLog) -> Option<StreamId> {
 pub(super) fn xread(call: &mut Call<'_>) -> Result<(), CmdError> {
     let options = Options::parse(call, false)?;
     let after = parse_ids(call, &options)?;
+    let mut budget = Budget::new(&options, call.reply);
     let (head, mut served) = (call.reply.deferred_array(), 0);
     for (key, after) in &after {
+        if budget.is_spent(call.reply) {
+            break;
+        }
         let Some(stream) = call.db.stream(key)? else { continue };
         if last_entry(stream.log()).is_none_or(|last| last <= *after) {
             continue;
         }
         let start = after.next().expect("there is an entry after it");
+        let begin = call.reply.len();
         begin_stream(call.reply, key.bytes);
-        reply_entries(call.reply, stream.log().range(start, StreamId::MAX), options.count);
+        let (entries, mut count) = (call.reply.deferred_array(), 0);
+        for entry in stream.log().range(start, StreamId::MAX).take(options.per_stream()) {
+            if !budget.write(call.reply, |reply| reply_entry(reply, &entry)) {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 {
+            call.reply.truncate(begin);
+            break;
+        }
+        call.reply.set_len(entries, count);
         served += 1;
     }
     end_streams(call.reply, head, served);
@@ -218,9 +322,13 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Result<(), CmdError> {
     let after = parse_ids(call, &options)?;
     let reader = options.reader.expect("it was checked that there is a group");
     let (head, mut served) = (call.reply.deferred_array(), 0);
+    let mut budget = Budget::new(&options, call.reply);
     call.effects.propagate_nothing();
     for (key, after) in &after {
-        served += usize::from(read_one(call, &options, reader, key, *after)?);
+        if budget.is_spent(call.reply) {
+            break;
+        }
+        served += usize::from(read_one(call, &options, reader, (key, *after), &mut budget)?);
     }
     end_streams(call.reply, head, served);
     if served == 0 {
@@ -235,15 +343,17 @@ fn read_one(
     call: &mut Call<'_>,
     options: &Options<'_>,
     reader: Reader<'_>,
-    key: &Key<'_>,
-    after: StreamId,
+    (key, after): (&Key<'_>, StreamId),
+    budget: &mut Budget,
 ) -> Result<bool, CmdError> {
     let now = call.now();
     let mut delivery = Delivery {
         reader,
         now,
         no_ack: options.no_ack,
-        max: if options.count == 0 { usize::MAX } else { options.count },
+        claim_idle_ms: options.claim_idle_ms,
+        max: options.per_stream(),
+        budget,
         sent: Deliveries::new(key.bytes, reader.group),
     };
     let stream: &mut Stream = call.db.stream_mut(key)?.ok_or(CmdError::NoSuchKey)?;
@@ -253,14 +363,21 @@ fn read_one(
         if is_new {
             delivery.sent.created(reader.consumer);
         }
-        let has_some = after != NEW || last_entry(log).is_some_and(|last| last > group.last_id);
+        let begin = reply.len();
+        begin_stream(reply, key.bytes);
+        let (head, count) = (reply.deferred_array(), &mut 0);
+        if after == NEW {
+            delivery.claim(reply, log, group, count);
+            delivery.deliver_new(reply, log, group, count);
+        } else {
+            delivery.deliver_again(reply, log, group, after, count);
+        }
+        // A consumer that has nothing pending is told so; that nothing is new is told by silence.
+        let has_some = after != NEW || *count > 0;
         if has_some {
-            begin_stream(reply, key.bytes);
-            if after == NEW {
-                delivery.deliver_new(reply, log, group);
-            } else {
-                delivery.deliver_again(reply, log, group, after);
-            }
+            reply.set_len(head, *count);
+        } else {
+            reply.truncate(begin);
         }
         (is_new, has_some)
     });
@@ -275,20 +392,79 @@ fn read_one(
 }
 
 /// What is delivered to a consumer.
-struct Delivery<'a> {
+struct Delivery<'a, 'b> {
     reader: Reader<'a>,
     now: UnixMillis,
     no_ack: bool,
+    claim_idle_ms: Option<i64>,
     max: usize,
+    budget: &'b mut Budget,
     sent: Deliveries<'a>,
 }
 
-impl Delivery<'_> {
+impl Delivery<'_, '_> {
+    /// What others have got and left for long, or given back; with how long that is, and how often
+    /// it was delivered before. What was removed since is not pending any more.
+    fn claim(
+        &mut self,
+        reply: &mut Reply,
+        log: &StreamLog,
+        group: &mut StreamGroup,
+        count: &mut usize,
+    ) {
+        let Some(idle_ms) = self.claim_idle_ms else { return };
+        let (mut due, mut gone) = (Vec::new(), Vec::new());
+        for id in group.due(UnixMillis(self.now.0.saturating_sub(idle_ms))) {
+            if due.len() == self.max.min(self.budget.count) {
+                break;
+            }
+            if log.contains(id) { due.push(id) } else { gone.push(id) }
+        }
+        for id in gone {
+            assert!(group.acknowledge(id), "what is due is pending");
+            self.sent.acknowledged(id);
+        }
+        for id in due {
+            let entry = log.get(id).expect("it was just there");
+            let pending = *group.pending(id).expect("what is due is pending");
+            let idle_ms = self.now.0.saturating_sub(pending.delivered_at.0).max(0);
+            let delivered = |reply: &mut Reply| {
+                reply.array(4);
+                reply_fields(reply, &entry);
+                reply.bulk_integer(idle_ms);
+                reply.bulk_integer(pending.deliveries as i64);
+            };
+            if !self.budget.write(reply, delivered) {
+                return;
+            }
+            *count += 1;
+            self.assign(group, id, pending.deliveries.saturating_add(1));
+        }
+    }
+
     /// What the group has not got.
-    fn deliver_new(&mut self, reply: &mut Reply, log: &StreamLog, group: &mut StreamGroup) {
-        let (head, mut count) = (reply.deferred_array(), 0);
+    fn deliver_new(
+        &mut self,
+        reply: &mut Reply,
+        log: &StreamLog,
+        group: &mut StreamGroup,
+        count: &mut usize,
+    ) {
+        let (claims, before) = (self.claim_idle_ms.is_some(), *count);
         let start = group.last_id.next().unwrap_or(StreamId::MAX);
-        for entry in log.range(start, StreamId::MAX).take(self.max) {
+        for entry in log.range(start, StreamId::MAX).take(self.max - before) {
+            let written = self.budget.write(reply, |reply| {
+                if !claims {
+                    return reply_entry(reply, &entry);
+                }
+                reply.array(4);
+                reply_fields(reply, &entry);
+                reply.bulk(b"0");
+                reply.bulk(b"0");
+            });
+            if !written {
+                break;
+            }
             group.entries_read = match group.entries_read {
                 Some(read) if group.last_id >= log.first_id() && !log.has_gaps_from(entry.id) => {
                     Some(read + 1)
@@ -296,14 +472,12 @@ impl Delivery<'_> {
                 _ => log.position_of(entry.id),
             };
             group.last_id = entry.id;
-            reply_entry(reply, &entry);
-            count += 1;
+            *count += 1;
             if !self.no_ack {
                 self.assign(group, entry.id, 1);
             }
         }
-        reply.set_len(head, count);
-        if count > 0 {
+        if *count > before {
             self.sent.moved(group);
         }
     }
@@ -325,28 +499,35 @@ impl Delivery<'_> {
         log: &StreamLog,
         group: &mut StreamGroup,
         after: StreamId,
+        count: &mut usize,
     ) {
         let consumer = self.reader.consumer;
-        let (head, mut count) = (reply.deferred_array(), 0);
         let mut from = after.next();
-        while let Some(start) = from.filter(|_| count < self.max) {
+        while let Some(start) = from.filter(|_| *count < self.max) {
             let next = group.consumer(consumer).and_then(|c| c.pending_from(start).next());
             let Some(id) = next else { break };
             from = id.next();
-            count += 1;
-            let Some(entry) = log.get(id) else {
-                reply.array(2);
-                reply_id(reply, id);
-                reply.null_array();
+            let entry = log.get(id);
+            let written = self.budget.write(reply, |reply| match &entry {
+                Some(entry) => reply_entry(reply, entry),
+                None => {
+                    reply.array(2);
+                    reply_id(reply, id);
+                    reply.null_array();
+                }
+            });
+            if !written {
+                return;
+            }
+            *count += 1;
+            if entry.is_none() {
                 continue;
-            };
-            reply_entry(reply, &entry);
+            }
             let pending = group.pending(id).expect("a consumer's pending entry is the group's");
             let deliveries = pending.deliveries.saturating_add(1);
             group.assign(id, consumer, self.now, deliveries);
             let pending = group.pending(id).expect("it was just assigned");
             self.sent.claimed(consumer, id, pending, group.last_id);
         }
-        reply.set_len(head, count);
     }
 }

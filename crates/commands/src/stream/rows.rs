@@ -1,6 +1,6 @@
 //! Rows of the family.
 
-use super::{add, claim, delete, group, info, pending, range, read};
+use super::{add, claim, delete, group, idempotent, info, nack, pending, range, read};
 use crate::arg::Arg;
 use crate::call::Call;
 use crate::command::{Arity, Command, Flags, Group, Run};
@@ -17,6 +17,8 @@ const KEY: Arg = Arg::key("key");
 const GROUP: Arg = Arg::string("group");
 const CONSUMER: Arg = Arg::string("consumer");
 const COUNT: Arg = Arg::integer("count").token("COUNT").optional();
+const MAXCOUNT: Arg = Arg::integer("maxcount").token("MAXCOUNT").optional().since("8.10.0");
+const MAXSIZE: Arg = Arg::integer("maxsize").token("MAXSIZE").optional().since("8.10.0");
 const IDS: Arg = Arg::string("id").multiple();
 const NEW_ID: Arg = Arg::one_of("id-selector", &[Arg::string("id"), Arg::word("new-id", "$")]);
 const ENTRIES_READ: Arg =
@@ -59,6 +61,16 @@ pub(crate) const COMMANDS: &[Command] = &[
             KEY,
             Arg::word("nomkstream", "NOMKSTREAM").optional().since("6.2.0"),
             CONDITION,
+            Arg::one_of(
+                "idmp",
+                &[
+                    Arg::string("producer-id").token("IDMPAUTO"),
+                    Arg::block("idmp", &[Arg::string("producer-id"), Arg::string("idempotent-id")])
+                        .token("IDMP"),
+                ],
+            )
+            .optional()
+            .since("8.6.0"),
             Arg::block("trim", TRIM).optional(),
             Arg::one_of("id-selector", &[Arg::word("auto-id", "*"), Arg::string("id")]),
             Arg::block("data", &[Arg::string("field"), Arg::string("value")]).multiple(),
@@ -70,6 +82,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("6.2.0", "`NOMKSTREAM`, `MINID`, `LIMIT`."),
             ("7.0.0", "Ids of the form `ms-*`."),
             ("8.2.0", "`KEEPREF`, `DELREF`, `ACKED`."),
+            ("8.6.0", "`IDMP` and `IDMPAUTO`."),
         ],
         tips: &["nondeterministic_output"],
         script: "> XADD s 5-1 name Ann\n5-1\n> XADD s 5-* name Bob\n5-2\n> XADD s * name Cy\n\
@@ -77,6 +90,32 @@ pub(crate) const COMMANDS: &[Command] = &[
             > XADD s 5 name Eve\n(error) ERR The ID specified in XADD is equal or smaller than the \
             target stream top item\n> XADD absent NOMKSTREAM * name Flo\n(nil)\n",
         ..stream_command("xadd", Arity::AtLeast(5), WRITE_OOM_FAST, add::xadd)
+    },
+    Command {
+        keys: &[Keys::at(1, Access::CHANGE)],
+        args: &[
+            KEY,
+            Arg::integer("idmp-duration").token("IDMP-DURATION").optional(),
+            Arg::integer("idmp-maxsize").token("IDMP-MAXSIZE").optional(),
+        ],
+        since: "8.6.0",
+        summary: "Sets for how many seconds, and how many, names of entries a stream keeps for each \
+            producer, and forgets those there are.",
+        script: "> XADD s IDMP ann 1 * f a\n1700000000000-0\n> XADD s IDMP ann 1 * f b\n\
+            1700000000000-0\n> XLEN s\n1\n> XCFGSET s IDMP-DURATION 60 IDMP-MAXSIZE 10\nOK\n\
+            > XADD s IDMP ann 1 * f c\n1700000000000-1\n> XCFGSET s IDMP-MAXSIZE 0\n\
+            (error) ERR invalid maxsize\n> XCFGSET s\n(error) ERR syntax error\n",
+        ..stream_command("xcfgset", Arity::AtLeast(2), WRITE_FAST, idempotent::xcfgset)
+    },
+    Command {
+        keys: &[Keys::at(1, Access::CHANGE)],
+        args: &[KEY, Arg::string("pid"), Arg::string("iid"), Arg::string("stream-id")],
+        since: "8.6.2",
+        summary: "Keeps under which name a producer has added an entry; what replicas are told.",
+        script: "> XADD s 1 f a\n1-0\n> XADD s 2 f b\n2-0\n> XIDMPRECORD s ann x 1-0\nOK\n\
+            > XADD s IDMP ann x * f c\n1-0\n> XIDMPRECORD s ann x 2-0\n\
+            (error) ERR The idempotent ID is that of another entry\n",
+        ..stream_command("xidmprecord", Arity::Exactly(5), WRITE_OOM_FAST, idempotent::xidmprecord)
     },
     Command {
         keys: &[Keys::at(1, Access::TRIM)],
@@ -160,13 +199,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         keys: &[Keys::part_after("STREAMS", 1, 2, Access::READ)],
         args: &[
             COUNT,
+            MAXCOUNT,
+            MAXSIZE,
             Arg::integer("milliseconds").token("BLOCK").optional(),
             Arg::block("streams", &[KEY.multiple(), IDS]).token("STREAMS"),
         ],
         since: "5.0.0",
         summary: "Returns entries of streams after given ids, waiting for them if asked to.",
         complexity: "O(N) with the number of entries returned.",
-        history: &[("7.4.0", "`+` for the last entry.")],
+        history: &[("7.4.0", "`+` for the last entry."), ("8.10.0", "`MAXCOUNT` and `MAXSIZE`.")],
         script: "> XADD s 1 f a\n1-0\n> XADD s 2 f b\n2-0\n> XREAD COUNT 1 STREAMS s 1\n\
             1) 1) s\n   2) 1) 1) 2-0\n         2) 1) f\n            2) b\n> XREAD STREAMS s $\n\
             (nil)\n> XREAD STREAMS s t 0\n(error) ERR Unbalanced 'xread' list of streams: for each \
@@ -247,7 +288,10 @@ pub(crate) const GROUP_COMMANDS: &[Command] = &[
         args: &[
             Arg::block("group-block", &[GROUP, CONSUMER]).token("GROUP"),
             COUNT,
+            MAXCOUNT,
+            MAXSIZE,
             Arg::integer("milliseconds").token("BLOCK").optional(),
+            Arg::integer("min-idle-time").token("CLAIM").optional().since("8.4.0"),
             Arg::word("noack", "NOACK").optional(),
             Arg::block("streams", &[KEY.multiple(), IDS]).token("STREAMS"),
         ],
@@ -255,6 +299,7 @@ pub(crate) const GROUP_COMMANDS: &[Command] = &[
         summary: "Returns entries that a group has not got yet (`>`), or those that a consumer has \
             not acknowledged, waiting for the former if asked to.",
         complexity: "O(N) with the number of entries returned.",
+        history: &[("8.4.0", "`CLAIM`."), ("8.10.0", "`MAXCOUNT` and `MAXSIZE`.")],
         script: "> XADD s 1 f a\n1-0\n> XGROUP CREATE s g 0\nOK\n\
             > XREADGROUP GROUP g ann STREAMS s >\n1) 1) s\n   2) 1) 1) 1-0\n         2) 1) f\n            \
             2) a\n> XREADGROUP GROUP g ann STREAMS s >\n(nil)\n\
@@ -278,6 +323,34 @@ pub(crate) const GROUP_COMMANDS: &[Command] = &[
             > XREADGROUP GROUP g ann STREAMS s >\n1) 1) s\n   2) 1) 1) 1-0\n         2) 1) f\n            \
             2) a\n> XACK s g 1 2\n1\n> XACK s g 1\n0\n",
         ..stream_command("xack", Arity::AtLeast(4), WRITE_FAST, delete::xack)
+    },
+    Command {
+        keys: &[Keys::at(1, Access::CHANGE)],
+        args: &[
+            KEY,
+            GROUP,
+            Arg::one_of(
+                "mode",
+                &[
+                    Arg::word("silent", "SILENT"),
+                    Arg::word("fail", "FAIL"),
+                    Arg::word("fatal", "FATAL"),
+                ],
+            ),
+            COUNTED_IDS,
+            Arg::integer("count").token("RETRYCOUNT").optional(),
+            Arg::word("force", "FORCE").optional(),
+        ],
+        since: "8.8.0",
+        summary: "Gives entries back to their group, for whoever claims them next; tells how many.",
+        complexity: "O(1) for each entry.",
+        script: "> XADD s 1 f a\n1-0\n> XGROUP CREATE s g 0\nOK\n\
+            > XREADGROUP GROUP g ann STREAMS s >\n1) 1) s\n   2) 1) 1) 1-0\n         2) 1) f\n            \
+            2) a\n> XNACK s g FAIL IDS 2 1 2\n1\n> XPENDING s g - + 1\n1) 1) 1-0\n   2) \"\"\n   \
+            3) -1\n   4) 1\n> XREADGROUP GROUP g bob CLAIM 1000000 STREAMS s >\n\
+            1) 1) s\n   2) 1) 1) 1-0\n         2) 1) f\n            2) a\n         3) 1700000000000\n         \
+            4) 1\n> XNACK s g QUIET IDS 1 1\n(error) ERR syntax error\n",
+        ..stream_command("xnack", Arity::AtLeast(7), WRITE_FAST, nack::xnack)
     },
     Command {
         keys: &[Keys::at(1, Access::TRIM)],

@@ -200,3 +200,209 @@ fn the_lag_is_known_as_far_as_it_can_be() {
     node.run("XREADGROUP GROUP g c STREAMS s >");
     assert_eq!(lag(&mut node), pair("5", "0"));
 }
+
+fn replicas_follow(node: &Node) {
+    let stream = node.stream_text().join("\n");
+    assert!(node.replica().digest(node.now) == node.digest(node.now), "the stream was:\n{stream}");
+}
+
+/// Ids of entries of one stream, as a read replies them.
+fn ids(reply: &str) -> Vec<String> {
+    let is_id = |word: &str| word.split_once('-').is_some_and(|(ms, _)| ms.parse::<u64>().is_ok());
+    let words = reply.lines().filter_map(|line| line.rsplit(") ").next());
+    words.filter(|word| is_id(word)).map(str::to_owned).collect()
+}
+
+#[test]
+fn claims_come_first_and_in_their_order() {
+    let mut node = Node::new(1, 1_700_000_000_000);
+    for id in 1..=6 {
+        node.run(&format!("XADD s {id} f v"));
+    }
+    node.run("XGROUP CREATE s g 0");
+    node.run("XREADGROUP GROUP g ann COUNT 2 STREAMS s >");
+    node.now.0 += 100;
+    node.run("XREADGROUP GROUP g bob COUNT 2 STREAMS s >");
+    node.run("XCLAIM s g ann 0 1 JUSTID TIME 1700000000090");
+    node.run("XNACK s g FAIL IDS 1 4");
+    node.run("XDEL s 2");
+    node.now.0 += 50;
+    for (why, command, want) in [
+        ("nothing idle for so long: what was released, what is new", "CLAIM 1000 COUNT 1", "4-0"),
+        (
+            "idle longest first, what is gone not at all, then what is new",
+            "CLAIM 50",
+            "1-0 3-0 5-0 6-0",
+        ),
+        ("all are fresh", "CLAIM 1", ""),
+        ("no idle time at all", "COUNT 2 CLAIM 0", "1-0 3-0"),
+    ] {
+        let reply = node.run(&format!("XREADGROUP GROUP g cy {command} STREAMS s >"));
+        assert_eq!(ids(&reply).join(" "), want, "{why}");
+    }
+    assert_eq!(node.run("XPENDING s g 2 2 1"), "(empty array)", "what is gone is not pending");
+    assert_eq!(
+        node.run("XREADGROUP GROUP g cy CLAIM x STREAMS s >"),
+        "(error) ERR min-idle-time is not an integer"
+    );
+    assert_eq!(
+        node.run("XREADGROUP GROUP g cy CLAIM -1 STREAMS s >"),
+        "(error) ERR min-idle-time must be a positive integer"
+    );
+    assert_eq!(node.run("XREAD CLAIM 1 STREAMS s 0"), "(error) ERR syntax error");
+    replicas_follow(&node);
+}
+
+#[test]
+fn claims_tell_how_often_and_how_long_ago() {
+    let mut node = Node::new(1, 1_700_000_000_000);
+    node.run("XADD s 1 f v");
+    node.run("XADD s 2 f v");
+    node.run("XGROUP CREATE s g 0");
+    node.run("XREADGROUP GROUP g ann COUNT 1 STREAMS s >");
+    node.now.0 += 70;
+    let reply = node.run("XREADGROUP GROUP g bob NOACK CLAIM 70 STREAMS s >");
+    let numbers: Vec<&str> = reply
+        .lines()
+        .filter_map(|line| line.trim().split_once(") "))
+        .filter(|(place, _)| matches!(*place, "3" | "4"))
+        .map(|(_, number)| number)
+        .collect();
+    assert_eq!(numbers, ["70", "1", "0", "0"], "{reply}");
+    // Not to be acknowledged is what is new.
+    assert_eq!(node.run("XPENDING s g - + 9"), "1) 1) 1-0\n   2) bob\n   3) 0\n   4) 2");
+}
+
+#[test]
+fn what_is_given_back_counts_as_its_mode_says() {
+    let mut node = Node::new(1, 1_700_000_000_000);
+    for id in 1..=4 {
+        node.run(&format!("XADD s {id} f v"));
+    }
+    node.run("XGROUP CREATE s g 0");
+    node.run("XREADGROUP GROUP g ann COUNT 3 STREAMS s >");
+    let max = i64::MAX;
+    for (why, command, released, deliveries) in [
+        ("not counted", "XNACK s g SILENT IDS 1 1", "1", "0".to_owned()),
+        ("never below nothing", "XNACK s g SILENT IDS 1 1", "1", "0".to_owned()),
+        ("said outright", "XNACK s g FATAL IDS 1 1 RETRYCOUNT 7", "1", "7".to_owned()),
+        ("as it was", "XNACK s g FAIL IDS 1 1", "1", "7".to_owned()),
+        ("for ever", "XNACK s g FATAL IDS 1 1", "1", max.to_string()),
+        ("not pending", "XNACK s g FAIL IDS 1 4", "0", max.to_string()),
+        ("not there", "XNACK s g FAIL IDS 1 9 FORCE", "0", max.to_string()),
+    ] {
+        assert_eq!(node.run(command), released, "{why}");
+        let want = format!("1) 1) 1-0\n   2) \"\"\n   3) -1\n   4) {deliveries}");
+        assert_eq!(node.run("XPENDING s g 1 1 1"), want, "{why}");
+    }
+    assert_eq!(node.run("XNACK s g FAIL IDS 1 4 FORCE"), "1");
+    assert_eq!(node.run("XPENDING s g 4 4 1"), "1) 1) 4-0\n   2) \"\"\n   3) -1\n   4) 0");
+    let syntax = "(error) ERR syntax error";
+    assert_eq!(node.run("XNACK s g MAYBE IDS 1 4"), syntax);
+    assert_eq!(node.run("XNACK s g FAIL 1 4 5 6"), syntax);
+    assert_eq!(node.run("XNACK s g FAIL IDS 1 4 MORE"), syntax);
+    assert!(node.run("XNACK s no FAIL IDS 1 4").starts_with("(error) NOGROUP"));
+    // Who dies does not take along what was given back; claims go on with it.
+    node.run("XGROUP DELCONSUMER s g ann");
+    assert_eq!(
+        ids(&node.run("XAUTOCLAIM s g bob 9000000000000000000 0 JUSTID")),
+        ["0-0", "1-0", "4-0"]
+    );
+    replicas_follow(&node);
+}
+
+#[test]
+fn replies_have_limits_over_all_streams() {
+    let mut node = Node::new(1, 1_700_000_000_000);
+    for stream in ["{s}1", "{s}2", "{s}3"] {
+        for id in 1..=3 {
+            node.run(&format!("XADD {stream} {id} f {}", "v".repeat(100)));
+        }
+        node.run(&format!("XGROUP CREATE {stream} g 0"));
+    }
+    for (why, options, want) in [
+        ("per stream", "COUNT 2", 6),
+        ("over all", "MAXCOUNT 4", 4),
+        ("both", "COUNT 2 MAXCOUNT 3", 3),
+        ("one always", "MAXSIZE 1", 1),
+        ("bytes", "MAXSIZE 300", 2),
+        ("the tighter one", "MAXSIZE 300 MAXCOUNT 1", 1),
+        ("more than there is", "MAXCOUNT 100 MAXSIZE 1000000", 9),
+    ] {
+        let reply = node.run(&format!("XREAD {options} STREAMS {{s}}1 {{s}}2 {{s}}3 0 0 0"));
+        assert_eq!(ids(&reply).len(), want, "{why}: {reply}");
+    }
+    let all = "STREAMS {s}1 {s}2 {s}3";
+    let reply = node.run(&format!("XREADGROUP GROUP g ann MAXCOUNT 4 {all} > > >"));
+    assert_eq!(ids(&reply).len(), 4);
+    // What had no place was not delivered.
+    assert!(node.run("XPENDING {s}2 g").starts_with("1) 1\n"));
+    let reply = node.run(&format!("XREADGROUP GROUP g ann MAXSIZE 1 {all} 0 0 0"));
+    assert_eq!(ids(&reply).len(), 1);
+    let reply = node.run(&format!("XREADGROUP GROUP g ann {all} > > >"));
+    assert_eq!(ids(&reply).len(), 5);
+    for (why, options, want) in [
+        ("none", "MAXCOUNT 0", "(error) ERR MAXCOUNT must be a positive integer"),
+        ("no number", "MAXSIZE x", "(error) ERR MAXSIZE must be a positive integer"),
+        (
+            "contradiction",
+            "COUNT 3 MAXCOUNT 2",
+            "(error) ERR MAXCOUNT must be greater than or equal to COUNT",
+        ),
+    ] {
+        assert_eq!(node.run(&format!("XREAD {options} STREAMS s 0")), want, "{why}");
+    }
+    replicas_follow(&node);
+}
+
+#[test]
+fn what_was_said_before_is_not_added_again() {
+    let mut node = Node::new(1, 1_700_000_000_000);
+    let first = "1700000000000-0";
+    for (why, command, want) in [
+        ("new", "XADD s IDMP ann a * f 1", first),
+        ("the same name", "XADD s IDMP ann a * f 2", first),
+        ("of another producer", "XADD s IDMP bob a * f 2", "1700000000000-1"),
+        ("fields as a name", "XADD s IDMPAUTO ann * f 3", "1700000000000-2"),
+        ("the same fields", "XADD s NOMKSTREAM IDMPAUTO ann MAXLEN 9 * f 3", "1700000000000-2"),
+        ("other fields", "XADD s IDMPAUTO ann * f3 \"\"", "1700000000000-3"),
+        (
+            "an id of one's own",
+            "XADD s IDMP ann b 1800000000000-0 f 1",
+            "(error) ERR IDMP and IDMPAUTO can be used only with an ID that is generated (*)",
+        ),
+        (
+            "no name",
+            "XADD s IDMP ann \"\" * f 1",
+            "(error) ERR producer ID and idempotent ID must not be empty",
+        ),
+        ("no stream", "XADD none NOMKSTREAM IDMP ann a * f 1", "(nil)"),
+        ("a name that is an option", "XADD s IDMP MAXLEN IDMP * f 1", "1700000000000-4"),
+    ] {
+        assert_eq!(node.run(command), want, "{why}");
+    }
+    assert!(
+        node.run("XINFO STREAM s").contains("iids-duplicates\n26) 2\n"),
+        "{}",
+        node.run("XINFO STREAM s")
+    );
+    replicas_follow(&node);
+    node.now.0 += 100_001;
+    assert_eq!(node.run("XADD s IDMP ann a * f 1"), "1700000100001-0", "the name is forgotten");
+    let wrong = "(error) ERR The stream ID refers to an entry that does not exist";
+    assert_eq!(node.run("XIDMPRECORD s ann a 5-5"), wrong);
+    assert_eq!(node.run("XIDMPRECORD none ann a 5-5"), "(error) ERR no such key");
+}
+
+#[test]
+fn names_are_propagated_behind_their_entries() {
+    check_stream(
+        "and not, if the entry is gone",
+        &["XADD s IDMP ann a * f 1", "XADD s IDMP ann a * f 1", "XADD s IDMP ann b MAXLEN 0 * f 1"],
+        &[
+            "XADD s 1700000000000-0 f 1",
+            "XIDMPRECORD s ann a 1700000000000-0",
+            "XADD s MAXLEN 0 1700000000000-1 f 1",
+        ],
+    );
+}

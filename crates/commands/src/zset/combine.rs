@@ -23,16 +23,23 @@ enum Aggregate {
     Sum,
     Min,
     Max,
+    /// Every set that has the member counts its weight, whatever the score.
+    Count,
 }
 
 impl Aggregate {
     fn apply(self, one: f64, other: f64) -> f64 {
         match self {
             // The sum of two opposite infinities is no number; Redis takes zero.
-            Aggregate::Sum => zero_if_nan(one + other),
+            Aggregate::Sum | Aggregate::Count => zero_if_nan(one + other),
             Aggregate::Min => one.min(other),
             Aggregate::Max => one.max(other),
         }
+    }
+
+    /// What a member's score in one set contributes.
+    fn weigh(self, score: f64, weight: f64) -> f64 {
+        if self == Aggregate::Count { weight } else { zero_if_nan(score * weight) }
     }
 }
 
@@ -85,6 +92,7 @@ impl Options {
                     b"SUM" => Aggregate::Sum,
                     b"MIN" => Aggregate::Min,
                     b"MAX" => Aggregate::Max,
+                    b"COUNT" => Aggregate::Count,
                     _ => return Err(CmdError::Syntax),
                 };
                 index += 1;
@@ -207,7 +215,7 @@ fn combine(
         How::Union => {
             for (input, weight) in weighted {
                 input.visit(&mut |item, score| {
-                    let score = zero_if_nan(score * weight);
+                    let score = options.aggregate.weigh(score, weight);
                     let join = |old: Option<f64>| {
                         Some(old.map_or(score, |old| options.aggregate.apply(old, score)))
                     };
@@ -220,9 +228,9 @@ fn combine(
             let Some(((smallest, weight), rest)) = weighted.split_first() else { return result };
             smallest.visit(&mut |item, score| {
                 item.with_bytes(|text| {
-                    let first = zero_if_nan(score * weight);
+                    let first = options.aggregate.weigh(score, *weight);
                     let joined = rest.iter().try_fold(first, |joined, (input, weight)| {
-                        let score = zero_if_nan(input.score(text)? * weight);
+                        let score = options.aggregate.weigh(input.score(text)?, *weight);
                         Some(options.aggregate.apply(joined, score))
                     });
                     if let Some(score) = joined {

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::error::CmdError;
 use crate::list::reply_item;
 use crate::sample::{Sample, distinct};
-use crate::scan::{ScanOptions, cursor, reply_found, reply_nothing};
+use crate::scan::{ScanOf, ScanOptions, cursor, reply_found, reply_nothing};
 use crate::zset::bounds::{member, members_header};
 
 pub(super) fn zcard(call: &mut Call<'_>) -> Result<(), CmdError> {
@@ -127,7 +127,7 @@ pub(super) fn zscan(call: &mut Call<'_>) -> Result<(), CmdError> {
         reply_nothing(call);
         return Ok(());
     }
-    let options = ScanOptions::parse(call)?;
+    let options = ScanOptions::parse(call, ScanOf::Others)?;
     let (mut found, mut seen) = (Vec::new(), 0);
     if let Some(set) = call.db.zset(&key)? {
         let mut visit = |item: Item<'_>, score: f64| {

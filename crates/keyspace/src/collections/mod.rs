@@ -33,8 +33,8 @@ pub use list::{End, List, ListIter, ListIterBack, ListNode};
 pub use pack::{InvalidPack, Pack, PackIter};
 pub use set::Set;
 pub use stream::{
-    Entries, EntriesBack, Pending, References, Stream, StreamConsumer, StreamEntry, StreamGroup,
-    StreamId, StreamLog, StreamTooLong, Trim, TrimTo,
+    Entries, EntriesBack, Idempotency, Pending, References, Stream, StreamConsumer, StreamEntry,
+    StreamGroup, StreamId, StreamLog, StreamTooLong, Trim, TrimTo,
 };
 pub use zset::{LexBound, ScoreBound, SortedIter, SortedIterBack, SortedSet};
 

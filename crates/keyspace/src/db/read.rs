@@ -245,7 +245,7 @@ impl Db<'_> {
             ValueRef::Array(array) => array.heap_bytes(),
         };
         Some(ObjectInfo {
-            encoding: view.value().encoding(),
+            encoding: view.encoding(),
             memory_bytes: view.memory(),
             serialized_bytes,
             idle_seconds: u64::from(self.clock.idle_seconds(view.access())),

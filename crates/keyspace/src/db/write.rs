@@ -12,7 +12,7 @@ use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
 use crate::hash::Key;
 use crate::keyspace::DbIndex;
 use crate::table::{Home, Place, Table, Thin};
-use crate::value::{Str, Value, ValueRef, WrongType};
+use crate::value::{Str, Value, ValueRef, WrongType, parse_int};
 
 /// Values of more elements are left to [`crate::Keyspace::take_garbage`].
 const GARBAGE_MIN: usize = 1024;
@@ -30,6 +30,36 @@ impl<'a> Db<'a> {
     #[inline]
     pub fn set_integer(&mut self, key: &Key<'_>, value: i64, expiry: SetExpiry) {
         self.put(key, Payload::Int(value), expiry);
+    }
+
+    /// Sets the key to a string that was computed as bytes: its encoding is told as `raw`, and it is
+    /// never kept as an integer.
+    pub fn set_raw_string(&mut self, key: &Key<'_>, value: Vec<u8>, expiry: SetExpiry) {
+        self.put(key, Payload::Edited(value), expiry);
+    }
+
+    /// Sets the key to a string that was computed as a text: its encoding is told as that of a text,
+    /// also if it is kept as an integer.
+    pub fn set_text(&mut self, key: &Key<'_>, value: &[u8], expiry: SetExpiry) {
+        let payload = parse_int(value).map_or(Payload::Bytes(value), Payload::IntText);
+        self.put(key, payload, expiry);
+    }
+
+    /// Whether the key holds a string of which [`Db::set_raw_string`], [`Db::set_text`] or an edit
+    /// says how its encoding is told. It does not go with the value when that is taken or copied.
+    pub fn has_odd_form(&mut self, key: &Key<'_>) -> bool {
+        self.live(key).is_some_and(|raw| {
+            // SAFETY: the entry is live; the view is not kept.
+            unsafe { <Entry as Thin>::view(raw) }.is_odd()
+        })
+    }
+
+    /// Says that again of a string that was just put at the key.
+    pub fn set_odd_form(&mut self, key: &Key<'_>) {
+        if let Some(raw) = self.live(key) {
+            // SAFETY: the entry is live; the view is not kept.
+            Entry::mark_odd(unsafe { <Entry as Thin>::view(raw) });
+        }
     }
 
     /// Lets `change` make another integer of the string at the key, of 0 if there is none. Keeps the
@@ -76,7 +106,7 @@ impl<'a> Db<'a> {
             self.drop_hidden(key);
             let mut bytes = Vec::new();
             let result = edit(&mut bytes);
-            self.add(key, Payload::Buffer(bytes), None);
+            self.add(key, Payload::Edited(bytes), None);
             return Ok(result);
         };
         // SAFETY: the entry is live; the view is not used past the change.
@@ -90,7 +120,7 @@ impl<'a> Db<'a> {
         let Some(buffer) = entry.buffer_mut() else {
             let mut bytes = old.to_vec();
             let result = edit(&mut bytes);
-            self.overwrite(key, place, Payload::Buffer(bytes), SetExpiry::Keep);
+            self.overwrite(key, place, Payload::Edited(bytes), SetExpiry::Keep);
             return Ok(result);
         };
         let result = edit(buffer);

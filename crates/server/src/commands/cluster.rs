@@ -274,7 +274,7 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
     ),
 ];
 
-fn needs_cluster(call: &NodeCall<'_>) -> Outcome {
+pub(super) fn needs_cluster(call: &NodeCall<'_>) -> Outcome {
     if call.live.settings.cluster_enabled {
         Ok(())
     } else {

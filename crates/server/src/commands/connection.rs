@@ -131,6 +131,7 @@ fn reset(call: &mut NodeCall<'_>) -> Outcome {
     call.conn.end_transaction();
     call.conn.db = DbIndex::default();
     call.conn.readonly = false;
+    call.conn.fieldsets.clear();
     call.conn.asking = false;
     call.conn.replies = Replies::On;
     call.conn.authenticated = !call.live.wants_password();

@@ -11,12 +11,7 @@ use crate::call::{Handler, Later, NodeCall, NodeCommand, Outcome};
 /// Slots that `KEYS` goes through before it lets other connections of its worker have a turn.
 const SLOTS_PER_TURN: usize = 64;
 /// Keys whose time has come that a scan removes on its way through a slot, as if it had met them.
-const EXPIRED_PER_SLOT: usize = 64;
-/// Bits of a `SCAN` cursor that name the slot.
-const SLOT_BITS: u32 = 14;
-
-const _: () = assert!(1 << SLOT_BITS == Slot::COUNT as u32);
-
+pub(super) const EXPIRED_PER_SLOT: usize = 64;
 const FLUSH_ARGS: &[Arg] =
     &[Arg::one_of("flush-type", &[Arg::word("async", "ASYNC"), Arg::word("sync", "SYNC")])
         .optional()];
@@ -52,26 +47,6 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
             )
         },
         Handler::Later(keys),
-    ),
-    NodeCommand::new(
-        Command {
-            args: &[
-                Arg::integer("cursor"),
-                Arg::pattern("pattern").token("MATCH").optional(),
-                Arg::integer("count").token("COUNT").optional(),
-                Arg::string("type").token("TYPE").optional(),
-            ],
-            complexity: "O(1) for every call",
-            ..row(
-                "scan",
-                -2,
-                Flags::READ,
-                Group::Generic,
-                "2.8.0",
-                "Lists some keys, and where to go on.",
-            )
-        },
-        Handler::Later(scan),
     ),
     NodeCommand::new(
         row(
@@ -169,112 +144,6 @@ fn keys<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
             }
         }
         call.reply.set_len(at, count);
-        Ok(())
-    })
-}
-
-/// What `SCAN` was asked.
-struct Scan {
-    cursor: u64,
-    pattern: Option<Vec<u8>>,
-    count: usize,
-    kind: Option<String>,
-}
-
-impl Scan {
-    fn parse(call: &NodeCall<'_>) -> Result<Scan, CmdError> {
-        let cursor = std::str::from_utf8(call.arg(1)).ok().and_then(|text| text.parse().ok());
-        let mut scan = Scan {
-            cursor: cursor.ok_or(CmdError::text("ERR invalid cursor"))?,
-            pattern: None,
-            count: 10,
-            kind: None,
-        };
-        let mut at = 2;
-        while at < call.argv.len() {
-            if at + 1 == call.argv.len() {
-                return Err(CmdError::Syntax);
-            }
-            if call.is_word(at, "MATCH") {
-                scan.pattern = Some(call.arg(at + 1).to_vec());
-            } else if call.is_word(at, "COUNT") {
-                let count = call.int(at + 1)?;
-                scan.count = usize::try_from(count)
-                    .ok()
-                    .filter(|count| *count > 0)
-                    .ok_or(CmdError::Syntax)?;
-            } else if call.is_word(at, "TYPE") {
-                scan.kind = Some(call.text(at + 1).to_ascii_lowercase());
-            } else {
-                return Err(CmdError::Syntax);
-            }
-            at += 2;
-        }
-        Ok(scan)
-    }
-
-    /// The slot and the place in it where the cursor stands.
-    fn place(&self) -> (Slot, u64) {
-        let slot = self.cursor & u64::from(Slot::COUNT - 1);
-        (Slot::new(slot).expect("the mask leaves a slot's number"), self.cursor >> SLOT_BITS)
-    }
-}
-
-fn scan<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {
-    Box::pin(async move {
-        let scan = Scan::parse(call)?;
-        let db = call.conn.db;
-        let (mut slot, mut place) = scan.place();
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        let mut visited = 0;
-        let cursor = loop {
-            if place == 0 {
-                match call.node.keyspace.next_used_slot(db, slot) {
-                    Some(used) => slot = used,
-                    None => break 0,
-                }
-            }
-            // All of the slot that may still be shown is looked at under one lock.
-            place = call
-                .in_slot(slot, db, |view, _| {
-                    view.expire_due(slot, EXPIRED_PER_SLOT);
-                    let mut place = place;
-                    loop {
-                        place = view.scan_slot(slot, place, &mut |entry| {
-                            visited += 1;
-                            let wanted = scan
-                                .pattern
-                                .as_ref()
-                                .is_none_or(|pattern| glob_match(pattern, entry.key))
-                                && scan
-                                    .kind
-                                    .as_ref()
-                                    .is_none_or(|kind| kind == entry.value.type_name());
-                            if wanted {
-                                found.push(entry.key.to_vec());
-                            }
-                        });
-                        if place == 0 || visited >= scan.count {
-                            return place;
-                        }
-                    }
-                })
-                .await;
-            if place == 0 {
-                match Slot::new(u64::from(slot.get()) + 1) {
-                    Ok(next) => slot = next,
-                    Err(_) => break 0,
-                }
-            }
-            if visited >= scan.count {
-                assert!(place < 1 << (64 - SLOT_BITS), "a slot's cursor leaves room for the slot");
-                break place << SLOT_BITS | u64::from(slot.get());
-            }
-        };
-        call.reply.array(2);
-        call.reply.bulk(cursor.to_string().as_bytes());
-        call.reply.array(found.len());
-        found.iter().for_each(|key| call.reply.bulk(key));
         Ok(())
     })
 }

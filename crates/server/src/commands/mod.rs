@@ -7,6 +7,7 @@ mod connection;
 mod debug;
 mod keyspace;
 mod memory;
+mod scan;
 mod server;
 mod slotward;
 mod transaction;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<&'static [NodeCommand]> {
         client::COMMANDS,
         transaction::COMMANDS,
         keyspace::COMMANDS,
+        scan::COMMANDS,
         server::COMMANDS,
         memory::COMMANDS,
         config::COMMANDS,

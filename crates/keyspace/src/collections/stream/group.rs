@@ -8,19 +8,54 @@ use super::id::StreamId;
 
 /// What a pending entry takes in the group's index and the consumer's, with their own share.
 const PENDING_BYTES: usize = 96;
+/// What its turn takes in the index of turns, if there is one.
+const TURN_BYTES: usize = 40;
 /// What a consumer takes beside its name.
 const CONSUMER_BYTES: usize = 160;
+
+/// Who has a pending entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The consumer at this place.
+    Consumer(u32),
+    /// Whoever asks next (`XNACK`); what was released first, goes first.
+    Nobody {
+        /// How many of the group were released before.
+        order: u32,
+    },
+}
 
 /// An entry that was delivered and not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// The place of the consumer that has it, if any: `XNACK` leaves it to whoever asks next.
-    consumer: Option<u32>,
+    owner: Owner,
     /// When it was last delivered.
     pub delivered_at: UnixMillis,
     /// How many times it was delivered.
     pub deliveries: u64,
 }
+
+impl Pending {
+    /// The consumer's place, if it has one.
+    fn consumer(&self) -> Option<u32> {
+        match self.owner {
+            Owner::Consumer(number) => Some(number),
+            Owner::Nobody { .. } => None,
+        }
+    }
+
+    /// Where it stands among those that wait to be delivered again: what was released comes before
+    /// everything, then what was delivered longest ago.
+    fn turn(&self, id: StreamId) -> Turn {
+        match self.owner {
+            Owner::Nobody { order } => (i64::MIN, order, id),
+            Owner::Consumer(_) => (self.delivered_at.0, 0, id),
+        }
+    }
+}
+
+/// The moment of delivery, the order of release, the id.
+type Turn = (i64, u32, StreamId);
 
 /// A consumer of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +96,9 @@ pub struct StreamGroup {
     /// How many entries of the stream the group has got up to there, if that is known.
     pub entries_read: Option<u64>,
     pending: BTreeMap<StreamId, Pending>,
+    /// The pending ones in the order of their turns, from when this was first asked for on.
+    turns: Option<BTreeSet<Turn>>,
+    released: u32,
     /// By the number that pending entries name them with; `None` is free.
     consumers: Vec<Option<StreamConsumer>>,
     free: Vec<u32>,
@@ -126,7 +164,10 @@ impl StreamGroup {
         let consumer = self.consumers[number as usize].take().expect("it was in use");
         self.free.push(number);
         for id in &consumer.pending {
-            self.pending.remove(id).expect("what a consumer has, the group has");
+            let pending = self.pending.remove(id).expect("what a consumer has, the group has");
+            if let Some(turns) = &mut self.turns {
+                turns.remove(&pending.turn(*id));
+            }
         }
         Some(consumer.pending.len())
     }
@@ -151,7 +192,30 @@ impl StreamGroup {
 
     /// The consumer that has a pending entry.
     pub fn owner(&self, pending: &Pending) -> Option<&StreamConsumer> {
-        pending.consumer.map(|number| self.numbered(number))
+        pending.consumer().map(|number| self.numbered(number))
+    }
+
+    /// The pending entries that were released, or last delivered at `until` or before, in the order
+    /// in which they are due: those released first, then those delivered longest ago.
+    pub fn due(&mut self, until: UnixMillis) -> impl Iterator<Item = StreamId> + '_ {
+        let pending = &self.pending;
+        let turns = self
+            .turns
+            .get_or_insert_with(|| pending.iter().map(|(id, pending)| pending.turn(*id)).collect());
+        turns.iter().take_while(move |(at, ..)| *at <= until.0).map(|(.., id)| *id)
+    }
+
+    /// Puts what is known of an entry in place of what was, and gives that.
+    fn put(&mut self, id: StreamId, new: Pending) -> Option<Pending> {
+        let old = self.pending.insert(id, new);
+        if let Some(turns) = &mut self.turns {
+            if let Some(old) = old {
+                turns.remove(&old.turn(id));
+            }
+            turns.insert(new.turn(id));
+            assert_eq!(turns.len(), self.pending.len(), "every pending entry has its turn");
+        }
+        old
     }
 
     /// Gives an entry to a consumer, whoever had it.
@@ -160,8 +224,8 @@ impl StreamGroup {
     /// When there is no such consumer.
     pub fn assign(&mut self, id: StreamId, name: &[u8], at: UnixMillis, deliveries: u64) {
         let number = *self.names.get(name).expect("the consumer is there");
-        let new = Pending { consumer: Some(number), delivered_at: at, deliveries };
-        let old = self.pending.insert(id, new).and_then(|old| old.consumer);
+        let new = Pending { owner: Owner::Consumer(number), delivered_at: at, deliveries };
+        let old = self.put(id, new).and_then(|old| old.consumer());
         if old == Some(number) {
             return;
         }
@@ -171,10 +235,13 @@ impl StreamGroup {
         self.numbered_mut(number).pending.insert(id);
     }
 
-    /// Leaves an entry to whoever asks next.
+    /// Leaves an entry to whoever asks next, behind those that were released before.
     pub fn release(&mut self, id: StreamId, at: UnixMillis, deliveries: u64) {
-        let new = Pending { consumer: None, delivered_at: at, deliveries };
-        let old = self.pending.insert(id, new).and_then(|old| old.consumer);
+        // After so many their order is lost, nothing else.
+        self.released = self.released.saturating_add(1);
+        let owner = Owner::Nobody { order: self.released };
+        let new = Pending { owner, delivered_at: at, deliveries };
+        let old = self.put(id, new).and_then(|old| old.consumer());
         if let Some(old) = old {
             self.numbered_mut(old).pending.remove(&id);
         }
@@ -183,7 +250,10 @@ impl StreamGroup {
     /// Forgets a pending entry; false if there was none.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
-        if let Some(number) = pending.consumer {
+        if let Some(turns) = &mut self.turns {
+            turns.remove(&pending.turn(id));
+        }
+        if let Some(number) = pending.consumer() {
             self.numbered_mut(number).pending.remove(&id);
         }
         true
@@ -192,6 +262,7 @@ impl StreamGroup {
     /// The memory behind this.
     pub(super) fn heap_bytes(&self) -> usize {
         self.pending.len() * PENDING_BYTES
+            + self.turns.as_ref().map_or(0, |turns| turns.len() * TURN_BYTES)
             + self.consumers.len() * CONSUMER_BYTES
             + 2 * self.name_bytes
     }

@@ -7,6 +7,7 @@
 mod block;
 mod group;
 mod id;
+mod idempotency;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 pub use block::StreamEntry;
 pub use group::{Pending, StreamConsumer, StreamGroup};
 pub use id::StreamId;
+pub use idempotency::Idempotency;
 pub use log::{Entries, EntriesBack, StreamLog, StreamTooLong, Trim, TrimTo};
 
 /// What a group takes beside its name and contents, with its share of the index.
@@ -40,6 +42,8 @@ pub struct Stream {
     groups: BTreeMap<Box<[u8]>, StreamGroup>,
     /// What the groups take.
     group_bytes: usize,
+    /// The names that producers gave to entries, once there were any.
+    idempotency: Option<Box<Idempotency>>,
 }
 
 impl Stream {
@@ -56,6 +60,16 @@ impl Stream {
     /// The entries, to change them without regard to the groups.
     pub fn log_mut(&mut self) -> &mut StreamLog {
         &mut self.log
+    }
+
+    /// The names that producers gave to entries, if there ever were any. No snapshot has them.
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_deref()
+    }
+
+    /// The names that producers give to entries.
+    pub fn idempotency_mut(&mut self) -> &mut Idempotency {
+        self.idempotency.get_or_insert_default()
     }
 
     /// The groups, by name.
@@ -117,7 +131,7 @@ impl Stream {
 
     /// Trims: how many entries went.
     pub fn trim(&mut self, trim: &Trim, references: References) -> u64 {
-        let Stream { log, groups, group_bytes } = self;
+        let Stream { log, groups, group_bytes, .. } = self;
         match references {
             References::Keep => log.trim(trim, None),
             References::Remove => log.trim(
@@ -163,7 +177,8 @@ impl Stream {
 
     /// The memory behind this.
     pub fn heap_bytes(&self) -> usize {
-        self.log.heap_bytes() + self.group_bytes
+        let names = self.idempotency.as_ref().map_or(0, |names| names.heap_bytes());
+        self.log.heap_bytes() + self.group_bytes + names
     }
 }
 
