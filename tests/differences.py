@@ -11,6 +11,7 @@ import diff_hash_ttl
 import diff_hyperloglog
 import diff_stream
 import diff_young_string
+import diff_vector
 from resp import Error, Tagged
 
 KEYS = [f"k{number}" for number in range(10)]
@@ -281,7 +282,8 @@ FAMILIES = {"string": _string, "generic": _generic, "hash": _hash, "list": _list
             "transaction": _transaction, "stream": diff_stream.stream, "bitfield": diff_bitmap.family,
             "hyperloglog": diff_hyperloglog.commands, "geo": diff_geo.family}
 # What not every server has.
-YOUNG = {"redis-8.2": {"hash-ttl": diff_hash_ttl.commands, "scan": _young_scan},
+YOUNG = {"redis-8.2": {"hash-ttl": diff_hash_ttl.commands, "vector": diff_vector.commands,
+                       "scan": _young_scan},
          "valkey-9.1": {"young-string": diff_young_string.commands, "scan": _young_scan}}
 
 # What has no order of its own, or one that may differ.
@@ -297,6 +299,8 @@ def comparable(command, reply):
         return reply
     if name.startswith("GEO"):
         return diff_geo.comparable(command, reply)
+    if name.startswith("V"):
+        return diff_vector.comparable(command, reply)
     if name in ("HTTL", "HEXPIRETIME"):
         return diff_hash_ttl.comparable(command, reply)
     if name in SCANS and isinstance(reply, list) and isinstance(reply[1], list):

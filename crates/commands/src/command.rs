@@ -295,6 +295,7 @@ pub enum Group {
     Stream,
     Bitmap,
     Array,
+    VectorSet,
 }
 
 impl Group {
@@ -319,6 +320,7 @@ impl Group {
             Group::Stream => "stream",
             Group::Bitmap => "bitmap",
             Group::Array => "array",
+            Group::VectorSet => "vector_set",
         }
     }
 
@@ -327,7 +329,7 @@ impl Group {
             Group::Generic => Some("keyspace"),
             Group::SortedSet => Some("sortedset"),
             Group::Transactions => Some("transaction"),
-            Group::Server | Group::Cluster | Group::Sentinel => None,
+            Group::Server | Group::Cluster | Group::Sentinel | Group::VectorSet => None,
             other => Some(other.name()),
         }
     }

@@ -2,7 +2,7 @@
 //! encoding. For `DEBUG DIGEST`, and for tests that compare a master with its replica.
 
 use sha1::{Digest as _, Sha1};
-use slotward_keyspace::{Array, Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef};
+use slotward_keyspace::{Array, Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef, VectorSet};
 use slotward_resp::format_double;
 use slotward_types::{Slot, UnixMillis};
 
@@ -89,6 +89,7 @@ pub fn digest_value(value: ValueRef<'_>, expires_at: Option<UnixMillis>) -> Dige
         }
         ValueRef::Stream(stream) => stream_digest(stream),
         ValueRef::Array(array) => array_digest(array),
+        ValueRef::VectorSet(set) => vector_set_digest(set),
     };
     if let Some(at) = expires_at {
         digest.mix(Digest::of(&[b"expires", &at.0.to_le_bytes()]));
@@ -123,6 +124,21 @@ fn array_digest(array: &Array) -> Digest {
     array.each(|index, element| {
         digest.mix(element.with_bytes(|text| Digest::of(&[&index.to_le_bytes(), text])));
     });
+    digest
+}
+
+/// What was put into the set. Its graph, which only says how things are found, is left out.
+fn vector_set_digest(set: &VectorSet) -> Digest {
+    let projection = set.projection().map(|projection| projection.to_bytes()).unwrap_or_default();
+    let mut digest = Digest::of(&[format!("vectors {:?}", set.shape()).as_bytes(), &projection]);
+    for element in 0..set.len() as u32 {
+        let range = set.code_range(element).unwrap_or(0.0).to_le_bytes();
+        let norm = set.norm(element).to_le_bytes();
+        let has_attributes = [u8::from(set.attributes(element).is_some())];
+        let attributes = set.attributes(element).unwrap_or_default();
+        let (name, code) = (set.name(element), set.code(element));
+        digest.mix(Digest::of(&[name, &code, &range, &norm, &has_attributes, attributes]));
+    }
     digest
 }
 

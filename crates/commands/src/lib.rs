@@ -46,6 +46,7 @@ mod string;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod vector;
 mod zset;
 
 pub use arg::{Arg, ArgKind};
@@ -94,6 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         stream::COMMANDS,
         stream::GROUP_COMMANDS,
         array::COMMANDS,
+        vector::COMMANDS,
     ]
     .into_iter()
     .flatten()

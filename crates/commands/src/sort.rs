@@ -192,11 +192,7 @@ fn elements(call: &mut Call<'_>, key: &Key<'_>) -> Result<(Vec<Vec<u8>>, bool), 
         Some(ValueRef::ZSet(zset)) => {
             (zset.iter().map(|(member, _)| member.to_vec()).collect(), false)
         }
-        Some(
-            ValueRef::String(_) | ValueRef::Hash(_) | ValueRef::Stream(_) | ValueRef::Array(_),
-        ) => {
-            return Err(CmdError::WrongType);
-        }
+        Some(_) => return Err(CmdError::WrongType),
     })
 }
 

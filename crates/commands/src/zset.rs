@@ -6,7 +6,7 @@ use crate::keys::{Access, Keys};
 
 mod add;
 pub(crate) mod blocking;
-mod bounds;
+pub(crate) mod bounds;
 mod combine;
 mod pop;
 mod range;

@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream, VectorSet};
 use crate::table::Thin;
 use crate::value::{Encoding, EntryRef, Kind, Str, StrBuf, Value, ValueRef, parse_int};
 
@@ -45,6 +45,7 @@ const SET: u8 = 5;
 const ZSET: u8 = 6;
 const STREAM: u8 = 7;
 const ARRAY: u8 = 8;
+const VECTOR_SET: u8 = 9;
 
 /// Marks, in an entry's number, that it has an expiry. Free because entries are aligned to 8.
 pub(crate) const VOLATILE: u64 = 1;
@@ -119,6 +120,8 @@ pub(crate) enum Payload<'a> {
     Stream(Box<Stream>),
     /// A sparse array.
     Array(Array),
+    /// A vector set.
+    VectorSet(Box<VectorSet>),
 }
 
 impl<'a> Payload<'a> {
@@ -140,6 +143,7 @@ impl<'a> Payload<'a> {
             Payload::ZSet(_) => ZSET,
             Payload::Stream(_) => STREAM,
             Payload::Array(_) => ARRAY,
+            Payload::VectorSet(_) => VECTOR_SET,
         }
     }
 
@@ -173,6 +177,7 @@ impl From<Value> for Payload<'static> {
             Value::ZSet(zset) => Payload::ZSet(zset),
             Value::Stream(stream) => Payload::Stream(stream),
             Value::Array(array) => Payload::Array(array),
+            Value::VectorSet(set) => Payload::VectorSet(set),
         }
     }
 }
@@ -299,6 +304,7 @@ impl<'a> EntryView<'a> {
             ZSET => Kind::ZSet,
             STREAM => Kind::Stream,
             ARRAY => Kind::Array,
+            VECTOR_SET => Kind::VectorSet,
             _ => Kind::String,
         }
     }
@@ -322,6 +328,7 @@ impl<'a> EntryView<'a> {
             ZSET => ValueRef::ZSet(unsafe { &*self.at::<SortedSet>(offset) }),
             STREAM => ValueRef::Stream(unsafe { &*self.at::<Box<Stream>>(offset) }),
             ARRAY => ValueRef::Array(unsafe { &*self.at::<Array>(offset) }),
+            VECTOR_SET => ValueRef::VectorSet(unsafe { &*self.at::<Box<VectorSet>>(offset) }),
             code => unreachable!("an entry of kind {code}"),
         }
     }
@@ -376,6 +383,7 @@ impl<'a> EntryView<'a> {
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
             ValueRef::Array(array) => array.heap_bytes(),
+            ValueRef::VectorSet(set) => size_of::<VectorSet>() + set.heap_bytes(),
         }
     }
 }
@@ -389,7 +397,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 const _: () = {
     const fn shareable<T: Send + Sync>() {}
-    shareable::<(Vec<u8>, List, Hash, Set, SortedSet, Box<Stream>, Array)>();
+    shareable::<(Vec<u8>, List, Hash, Set, SortedSet, Box<Stream>, Array, Box<VectorSet>)>();
 };
 
 impl Entry {
@@ -483,6 +491,7 @@ impl Entry {
             Payload::ZSet(zset) => unsafe { view.at::<SortedSet>(offset).write(zset) },
             Payload::Stream(stream) => unsafe { view.at::<Box<Stream>>(offset).write(stream) },
             Payload::Array(array) => unsafe { view.at::<Array>(offset).write(array) },
+            Payload::VectorSet(set) => unsafe { view.at::<Box<VectorSet>>(offset).write(set) },
         }
     }
 
@@ -502,6 +511,7 @@ impl Entry {
             ZSET => Payload::ZSet(unsafe { view.at::<SortedSet>(offset).read() }),
             STREAM => Payload::Stream(unsafe { view.at::<Box<Stream>>(offset).read() }),
             ARRAY => Payload::Array(unsafe { view.at::<Array>(offset).read() }),
+            VECTOR_SET => Payload::VectorSet(unsafe { view.at::<Box<VectorSet>>(offset).read() }),
             _ => match view.value() {
                 ValueRef::String(Str::Int(value)) => Payload::Int(value),
                 ValueRef::String(Str::Bytes(bytes)) => Payload::Bytes(bytes),
@@ -658,6 +668,7 @@ impl Entry {
                 Payload::ZSet(zset) => Value::ZSet(zset),
                 Payload::Stream(stream) => Value::Stream(stream),
                 Payload::Array(array) => Value::Array(array),
+                Payload::VectorSet(set) => Value::VectorSet(set),
             };
             self.free();
             (value, expires_at)
@@ -732,6 +743,23 @@ impl Collection for Stream {
 
     fn empty() -> Self {
         Stream::new()
+    }
+}
+
+impl Collection for VectorSet {
+    const KIND: Kind = Kind::VectorSet;
+
+    fn payload(self) -> Payload<'static> {
+        Payload::VectorSet(Box::new(self))
+    }
+
+    unsafe fn place(payload: NonNull<u8>) -> NonNull<Self> {
+        // SAFETY: the payload is a box, and a box is a pointer that is never null.
+        unsafe { payload.cast::<NonNull<Self>>().read() }
+    }
+
+    fn empty() -> Self {
+        unreachable!("a vector set is made by whoever knows its shape")
     }
 }
 

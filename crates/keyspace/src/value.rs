@@ -2,7 +2,7 @@
 
 use slotward_types::UnixMillis;
 
-use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream, VectorSet};
 
 /// A key holds another type than the operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,8 @@ pub enum Kind {
     Stream,
     /// A sparse array.
     Array,
+    /// A vector set.
+    VectorSet,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::ZSet => "zset",
             Kind::Stream => "stream",
             Kind::Array => "array",
+            Kind::VectorSet => "vectorset",
         }
     }
 }
@@ -258,6 +261,8 @@ pub enum ValueRef<'a> {
     Stream(&'a Stream),
     /// A sparse array.
     Array(&'a Array),
+    /// A vector set.
+    VectorSet(&'a VectorSet),
 }
 
 impl ValueRef<'_> {
@@ -271,6 +276,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(_) => Kind::ZSet,
             ValueRef::Stream(_) => Kind::Stream,
             ValueRef::Array(_) => Kind::Array,
+            ValueRef::VectorSet(_) => Kind::VectorSet,
         }
     }
 
@@ -289,6 +295,8 @@ impl ValueRef<'_> {
             ValueRef::ZSet(zset) => zset.encoding(),
             ValueRef::Stream(_) => Encoding::Stream,
             ValueRef::Array(_) => Encoding::SlicedArray,
+            // To Redis this is a value of a module, and those have no encoding of their own.
+            ValueRef::VectorSet(_) => Encoding::Raw,
         }
     }
 
@@ -307,6 +315,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
             ValueRef::Stream(stream) => Value::Stream(Box::new(stream.clone())),
             ValueRef::Array(array) => Value::Array(array.clone()),
+            ValueRef::VectorSet(set) => Value::VectorSet(Box::new(set.clone())),
         }
     }
 }
@@ -328,6 +337,8 @@ pub enum Value {
     Stream(Box<Stream>),
     /// A sparse array.
     Array(Array),
+    /// A vector set.
+    VectorSet(Box<VectorSet>),
 }
 
 impl Value {
@@ -341,6 +352,7 @@ impl Value {
             Value::ZSet(zset) => ValueRef::ZSet(zset),
             Value::Stream(stream) => ValueRef::Stream(stream),
             Value::Array(array) => ValueRef::Array(array),
+            Value::VectorSet(set) => ValueRef::VectorSet(set),
         }
     }
 }

@@ -18,6 +18,7 @@ mod packed;
 mod reader;
 mod stream_values;
 mod values;
+mod vector_values;
 mod wire;
 mod writer;
 

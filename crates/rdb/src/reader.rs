@@ -174,7 +174,7 @@ fn skip_module_aux<R: Read>(input: &mut Input<R>) -> Result<(), RdbError> {
 /// The name of a kind of value that is known but not supported.
 pub(crate) fn unsupported(value_kind: u8) -> RdbError {
     match value_kind {
-        kind::MODULE | kind::MODULE_2 => RdbError::Unsupported("a value of a module's type"),
+        kind::MODULE => RdbError::Unsupported("a value of a module's type"),
         _ => RdbError::Damaged("the kind of a value"),
     }
 }

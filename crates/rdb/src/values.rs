@@ -20,6 +20,7 @@ use crate::output::Output;
 use crate::packed::{ziplist, zipmap};
 use crate::reader::unsupported;
 use crate::stream_values;
+use crate::vector_values;
 use crate::wire::kind;
 
 /// A piece of a list with one element of more bytes than this is written as that element.
@@ -49,6 +50,10 @@ pub(crate) fn write_value(out: &mut Output, key: &[u8], value: &ValueRef<'_>) {
         ValueRef::Array(array) => {
             begin(out, kind::ARRAY, key);
             array_values::write(out, array);
+        }
+        ValueRef::VectorSet(set) => {
+            begin(out, kind::MODULE_2, key);
+            vector_values::write(out, set);
         }
     }
 }
@@ -178,6 +183,10 @@ pub(crate) fn read_value<R: Read>(
         kind::ARRAY => {
             let array = array_values::read(input)?;
             (!array.is_empty()).then_some(Value::Array(array))
+        }
+        kind::MODULE_2 => {
+            let set = vector_values::read(input)?;
+            (!set.is_empty()).then(|| Value::VectorSet(Box::new(set)))
         }
         other => return Err(unsupported(other)),
     })

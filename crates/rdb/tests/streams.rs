@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use slotward_keyspace::{
-    Array, DbIndex, EncodingLimits, EntryRef, Hash, List, Set, SortedSet, StrBuf, Stream,
-    StreamGroup, StreamId, Value, ValueRef,
+    Array, DbIndex, EncodingLimits, EntryRef, Hash, List, Projection, Quantization, Set, SortedSet,
+    StrBuf, Stream, StreamGroup, StreamId, Value, ValueRef, VectorSet, VectorShape,
 };
 use slotward_rdb::{Entry, Event, Preamble, RdbError, ReadLimits, Reader, StreamAux, Writer};
 use slotward_types::{ReplId, ReplOffset, UnixMillis};
@@ -44,6 +44,7 @@ enum Content {
     ZSet(Vec<(Vec<u8>, u64)>),
     Stream(String),
     Array(Vec<(u64, Vec<u8>)>, Option<u64>),
+    VectorSet(String),
 }
 
 fn content(value: ValueRef<'_>) -> Content {
@@ -72,6 +73,17 @@ fn content(value: ValueRef<'_>) -> Content {
             let mut elements = Vec::new();
             array.each(|index, element| elements.push((index, element.to_vec())));
             Content::Array(elements, array.cursor())
+        }
+        ValueRef::VectorSet(set) => {
+            let element = |at: u32| {
+                let links: Vec<_> =
+                    (0..=set.level(at)).map(|layer| set.links(at, layer).to_vec()).collect();
+                let vector = (set.code(at), set.code_range(at), set.norm(at));
+                format!("{:?} {:?} {vector:?} {links:?}", set.name(at), set.attributes(at))
+            };
+            let elements: Vec<_> = (0..set.len() as u32).map(element).collect();
+            let whole = (set.shape(), set.projection(), set.added());
+            Content::VectorSet(format!("{whole:?} {elements:?}"))
         }
         ValueRef::ZSet(zset) => Content::ZSet(
             zset.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect(),
@@ -110,6 +122,26 @@ fn stream_of(texts: &[Vec<u8>]) -> Stream {
     stream.add_group(b"group", group);
     stream.log_mut().remove(StreamId::new(7, 1));
     stream
+}
+
+/// A vector set whose elements have these names, of which some have attributes.
+fn vector_set_of(texts: &[Vec<u8>], kind: u8) -> VectorSet {
+    let quantization =
+        [Quantization::None, Quantization::Int8, Quantization::Binary][usize::from(kind % 3)];
+    let projection = (kind > 2).then(|| Projection::new(2, 3).unwrap());
+    let dim = if kind > 2 { 2 } else { 3 };
+    let shape = VectorShape { dim: 3, quantization, links_max: 4 };
+    let mut set = VectorSet::new(shape, projection);
+    for (index, text) in texts.iter().enumerate() {
+        let vector: Vec<f32> =
+            (0..dim).map(|at| ((index * 7 + at * 3) % 11) as f32 - 5.0).collect();
+        set.insert(text, &vector, 10);
+        if kind % 2 == 1 && index % 3 == 0 {
+            let element = set.find(text).unwrap();
+            set.set_attributes(element, Some(b"{}"));
+        }
+    }
+    set
 }
 
 type Key = (u16, Vec<u8>, Value, Option<i64>);
@@ -201,6 +233,8 @@ fn value() -> impl Strategy<Value = Value> {
                 Value::Array(array)
             }
         ),
+        (prop::collection::vec(text(), 1..40), 0u8..6)
+            .prop_map(|(texts, kind)| Value::VectorSet(Box::new(vector_set_of(&texts, kind)))),
         prop::collection::vec((text(), score), 1..12).prop_map(|members| {
             let mut zset = SortedSet::new();
             for (member, score) in members {
@@ -267,7 +301,7 @@ fn strangers_are_refused_by_name() {
         ("not RDB", &b"*1\r\n$4\r\nPING\r\n"[..], "does not begin with REDIS"),
         ("a version from the future", b"REDIS0123", "version 123 is not known"),
         ("nothing", b"", "ends in the middle"),
-        ("a module's value", b"REDIS0011\x07\x01k", "a module"),
+        ("a module's value", b"REDIS0011\x07\x01k\x05", "a module"),
         ("no kind of value", b"REDIS0011\x63\x01k", "the kind of a value"),
         (
             "a field that ends before 1970",

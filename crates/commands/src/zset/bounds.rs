@@ -21,7 +21,7 @@ pub(super) fn score_bound(text: &[u8]) -> Result<ScoreBound, CmdError> {
 }
 
 /// A bound of texts: `-`, `+`, or a text after `[` or `(`.
-pub(super) fn lex_bound(text: &[u8]) -> Result<LexBound<'_>, CmdError> {
+pub(crate) fn lex_bound(text: &[u8]) -> Result<LexBound<'_>, CmdError> {
     match text {
         b"-" => Ok(LexBound::Min),
         b"+" => Ok(LexBound::Max),

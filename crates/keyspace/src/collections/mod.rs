@@ -1,4 +1,4 @@
-//! What a key can hold besides a string: lists, hashes, sets, sorted sets, streams.
+//! What a key can hold besides a string: lists, hashes, sets, sorted sets, streams, vector sets.
 //!
 //! Each has a small form in one piece of memory and a large one that stays fast at any size; the
 //! change from one to the other follows Redis's settings and goes by Redis's names
@@ -23,6 +23,7 @@ mod record;
 mod set;
 mod stream;
 mod tree;
+mod vector;
 mod zset;
 
 pub use array::{Array, ArrayElement, ArrayLayout, Decimal};
@@ -35,6 +36,10 @@ pub use set::Set;
 pub use stream::{
     Entries, EntriesBack, Idempotency, Pending, References, Stream, StreamConsumer, StreamEntry,
     StreamGroup, StreamId, StreamLog, StreamTooLong, Trim, TrimTo,
+};
+pub use vector::{
+    DIM_MAX, InvalidVectors, LINKS_DEFAULT, LINKS_MAX, LINKS_MIN, Projection, Quantization,
+    StoredVector, VectorQuery, VectorSearch, VectorSet, VectorSetLoader, VectorShape,
 };
 pub use zset::{LexBound, ScoreBound, SortedIter, SortedIterBack, SortedSet};
 

@@ -3,7 +3,7 @@
 use slotward_types::UnixMillis;
 
 use super::{Db, ExpiryPolicy};
-use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream, VectorSet};
 use crate::entry::{Collection, Entry, EntryView, collection_at};
 use crate::hash::Key;
 use crate::table::Thin;
@@ -225,6 +225,14 @@ impl Db<'_> {
         self.collection(key)
     }
 
+    /// The vector set at the key.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn vector_set(&mut self, key: &Key<'_>) -> Result<Option<&VectorSet>, WrongType> {
+        self.collection(key)
+    }
+
     /// When the key ends: `None` if there is no such key, `Some(None)` if it does not end.
     pub fn expires_at(&mut self, key: &Key<'_>) -> Option<Option<UnixMillis>> {
         self.looked_up(key)?;
@@ -243,6 +251,7 @@ impl Db<'_> {
             ValueRef::ZSet(zset) => zset.heap_bytes(),
             ValueRef::Stream(stream) => stream.heap_bytes(),
             ValueRef::Array(array) => array.heap_bytes(),
+            ValueRef::VectorSet(set) => set.heap_bytes(),
         };
         Some(ObjectInfo {
             encoding: view.encoding(),

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use slotward_types::{Slot, UnixMillis};
 
 use super::{Db, ExpiredFields, ExpiryPolicy, Lent, SetExpiry};
-use crate::collections::{Array, Hash, List, Set, SortedSet, Stream};
+use crate::collections::{Array, Hash, List, Set, SortedSet, Stream, VectorSet};
 use crate::counters::Counted;
 use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
 use crate::hash::Key;
@@ -219,6 +219,14 @@ impl<'a> Db<'a> {
         self.lend(key)
     }
 
+    /// The vector set at the key, to change it. Say [`Db::unchanged`] if it was not changed after all.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn vector_set_mut(&mut self, key: &Key<'_>) -> Result<Option<&mut VectorSet>, WrongType> {
+        self.lend(key)
+    }
+
     /// The stream at the key, made if there is none.
     ///
     /// # Errors
@@ -290,6 +298,7 @@ impl<'a> Db<'a> {
             ValueRef::Array(array) => array.is_empty(),
             // An empty stream keeps its ids and groups: it stays until it is deleted.
             ValueRef::Stream(_) => false,
+            ValueRef::VectorSet(set) => set.is_empty(),
         };
         if empty {
             drop(self.take_entry(self.index, key));
@@ -565,6 +574,7 @@ impl<'a> Db<'a> {
             ValueRef::Array(array) => usize::try_from(array.count()).unwrap_or(usize::MAX),
             // Each is an allocation of its own, unlike most elements of the others.
             ValueRef::Stream(stream) => stream.parts() * 8,
+            ValueRef::VectorSet(set) => set.len() * 4,
         };
         if elements >= GARBAGE_MIN {
             self.keyspace.add_garbage(entry.into_value().0);
