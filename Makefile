@@ -4,7 +4,7 @@
 SLOTWARD := target/release/slotward
 export JEMALLOC_SYS_WITH_LG_QUANTUM := 3
 
-.PHONY: up down status test tests-only bench bench-memory conformance drill failover soak fmt fix docs tidy clean help bench-hits
+.PHONY: up down status test tests-only bench bench-memory conformance drill failover soak fmt fix docs tidy clean help bench-hits torture
 
 help:
 	@echo "make up        build, start 3 sentinels and 6 data nodes, form a cluster"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-memory  resident bytes per key beside Redis and Valkey"
 	@echo "make bench-hits  hit rates of a full cache beside Redis and Valkey"
 	@echo "make conformance  a million random commands to us and to Redis and Valkey: the same replies"
+	@echo "make torture   30 minutes of random commands: live data, replicas and dumps agree; MINUTES=n SEED=n"
 	@echo "make drill     docker-compose.yml's services stopped, killed and cut off (needs root)"
 	@echo "make failover  20 rounds of killing a master under writes; FAULT=stop|freeze|… ROUNDS=n"
 	@echo "make soak      10 000 seeds of the simulated control plane, 20 rounds of sentinels that meet"
@@ -60,6 +61,10 @@ bench-hits: $(SLOTWARD)-built
 conformance: $(SLOTWARD)-built
 	@scripts/install.sh test bench
 	.venv/bin/python tests/conformance.py $(ARGS)
+
+torture: $(SLOTWARD)-built
+	@scripts/install.sh test bench
+	.venv/bin/python tests/torture.py --record --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(ARGS)
 
 failover: $(SLOTWARD)-built
 	@$(SLOTWARD) cluster up

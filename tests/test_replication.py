@@ -177,6 +177,29 @@ def test_expiry_reaches_the_replica_as_a_deletion(pair):
     same_data(master, replica)
 
 
+def test_a_pause_that_ends_in_the_middle_of_a_batch(pair):
+    """Who writes in the place of a key that a pause has only hidden must not leave that key to the replicas."""
+    master, replica = pair
+    follow(replica, master)
+    client = master.client()
+    client.mset({"{t}a": "x" * 3000, "{t}b": "y" * 3000})
+    names = [f"key{number}" for number in range(8)]
+    for attempt in range(3):
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.delete(name)
+            pipe.set(name, "a string", px=20)
+        pipe.execute()
+        client.client_pause(60, all=False)
+        # The batch begins in the pause, and its reads take until after the end.
+        for _ in range(12):
+            pipe.execute_command("LCS", "{t}a", "{t}b", "LEN")
+        for name in names:
+            pipe.hset(name, "field", attempt)
+        pipe.execute()
+    same_data(master, replica)
+
+
 def test_a_replica_of_a_replica(start_node):
     options = ("--enable-debug-command", "yes")
     first, second, third = (start_node(*options) for _ in range(3))

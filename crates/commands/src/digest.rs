@@ -2,7 +2,9 @@
 //! encoding. For `DEBUG DIGEST`, and for tests that compare a master with its replica.
 
 use sha1::{Digest as _, Sha1};
-use slotward_keyspace::{Array, Db, EntryRef, Stream, StreamGroup, StreamId, ValueRef, VectorSet};
+use slotward_keyspace::{
+    Array, Db, EntryRef, ExpiryPolicy, Stream, StreamGroup, StreamId, ValueRef, VectorSet,
+};
 use slotward_resp::format_double;
 use slotward_types::{Slot, UnixMillis};
 
@@ -34,14 +36,24 @@ impl std::fmt::Display for Digest {
 }
 
 /// The digest of the keys of one slot in the database that `db` has selected; slots and databases
-/// are mixed by the caller. Keys whose time has come do not count.
+/// are mixed by the caller. Keys and fields whose time has come do not count, unless `db` ignores
+/// that.
 pub fn digest_slot(db: &mut Db<'_>, slot: Slot) -> Digest {
     let mut digest = Digest::default();
+    let due_at = (db.policy() != ExpiryPolicy::Ignore).then(|| db.now());
     let index = db.index().0.to_le_bytes();
     let mut cursor = 0;
     loop {
         cursor = db.scan_slot(slot, cursor, &mut |entry: EntryRef<'_>| {
-            let value = digest_value(entry.value, entry.expires_at);
+            let value = match entry.value {
+                // A master that may not write, and every replica, still has those that ended.
+                ValueRef::Hash(hash) if due_at.is_some_and(|now| hash.has_due(now)) => {
+                    let mut shown = hash.clone();
+                    due_at.into_iter().for_each(|now| drop(shown.take_due(now)));
+                    digest_value(ValueRef::Hash(&shown), entry.expires_at)
+                }
+                value => digest_value(value, entry.expires_at),
+            };
             digest.mix(Digest::of(&[&index, entry.key, &value.0]));
         });
         if cursor == 0 {
@@ -154,4 +166,27 @@ fn group_digest(group: &StreamGroup) -> Digest {
         digest.mix(Digest::of(&[&id.to_bytes(), owner, &at, &count]));
     }
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Node;
+
+    #[test]
+    fn fields_that_ended_do_not_count() {
+        let run = |lines: &[&str]| {
+            let mut node = Node::new(1, 1_700_000_000_000);
+            lines.iter().for_each(|line| drop(node.run(line)));
+            node.now.0 += 20;
+            node.digest(node.now)
+        };
+        let one_ended = run(&[
+            "HSET h a 1 b 2",
+            "HPEXPIRE h 10 FIELDS 1 a",
+            "HSET gone f v",
+            "HPEXPIRE gone 10 FIELDS 1 f",
+        ]);
+        assert_eq!(one_ended, run(&["HSET h b 2"]));
+        assert_ne!(one_ended, run(&["HSET h b 3"]));
+    }
 }

@@ -238,6 +238,8 @@ pub(crate) struct View {
     pub(crate) now: UnixMillis,
     /// What becomes of keys whose time has come.
     pub(crate) policy: ExpiryPolicy,
+    /// Whether there was a pause, in which they are hidden.
+    paused: bool,
     /// Why data may not be changed, if it may not.
     write_refusal: Option<&'static str>,
     /// Why data may not be read, if it may not.
@@ -263,6 +265,7 @@ impl View {
         let live = node.live.load_full();
         let settings = &live.settings;
         let leased = node.role.holds_lease(word);
+        let paused = node.pause.of_data() != Paused::Nothing;
         let is_stale = !word.is_master()
             && !settings.replica_serve_stale_data
             && !node.replication.is_in_sync();
@@ -287,7 +290,8 @@ impl View {
         View {
             word,
             now: clock::unix_now(),
-            policy: node.expiry_policy_of(word, leased),
+            policy: node.expiry_policy_of(word, leased, paused),
+            paused,
             limits_memory: settings.maxmemory > 0
                 && (word.is_master() || !settings.replica_ignore_maxmemory),
             write_refusal,
@@ -301,6 +305,13 @@ impl View {
     #[inline]
     pub(crate) fn stale_refusal(&self, flags: Flags) -> Option<&'static str> {
         (self.is_stale && !flags.has(Flags::STALE)).then_some(STALE)
+    }
+
+    /// Whether role or epoch are others now, or a pause has begun or ended. A write that took the
+    /// place of a key which a pause hid would not be told to the replicas: they still have that key.
+    #[inline]
+    pub(crate) fn is_outdated(&self, node: &Node) -> bool {
+        node.role.load() != self.word || (node.pause.of_data() != Paused::Nothing) != self.paused
     }
 
     /// Why a command with these flags may not be executed, if it may not.
@@ -353,7 +364,7 @@ pub(crate) enum Flow {
     Next,
     /// It has to wait for something first.
     Wait(Wait),
-    /// Role or epoch are no longer those of the view; nothing was executed.
+    /// Role, epoch or pause are no longer those of the view; nothing was executed.
     Outdated,
 }
 
@@ -489,7 +500,7 @@ impl Turn<'_> {
         slot: Slot,
         locked: &mut Locked<'static>,
     ) -> Flow {
-        if self.node.role.load() != self.view.word {
+        if self.view.is_outdated(self.node) {
             return Flow::Outdated;
         }
         if !self.node.served.contains(slot)
@@ -507,7 +518,7 @@ impl Turn<'_> {
         slots: &[Slot],
         locked: &mut Locked<'static>,
     ) -> Flow {
-        if self.node.role.load() != self.view.word {
+        if self.view.is_outdated(self.node) {
             return Flow::Outdated;
         }
         if let Err(error) = self.route_all(slots, data.flags) {
@@ -530,6 +541,10 @@ impl Turn<'_> {
         let Exec::Data(run) = hot.exec else { return Flow::Next };
         if let Some(refusal) = self.view.refusal(hot.flags) {
             return self.refuse_routed(id, hot.flags, prepared, refusal);
+        }
+        // It may have begun while the slots were waited for.
+        if let Some(wait) = Self::waits(self.node.pause.of_data(), hot.flags) {
+            return Flow::Wait(wait);
         }
         let key = prepared.key.map(|key| key.key(argv));
         let data = DataCall { id, flags: hot.flags, run, argv, key, slot: None };

@@ -221,13 +221,19 @@ impl Node {
     #[inline]
     pub(crate) fn expiry_policy(&self) -> ExpiryPolicy {
         let word = self.role.load();
-        self.expiry_policy_of(word, self.role.holds_lease(word))
+        let paused = self.pause.of_data() != Paused::Nothing;
+        self.expiry_policy_of(word, self.role.holds_lease(word), paused)
     }
 
-    /// The same for who has looked at the lease.
+    /// The same for who has looked at the lease and for a pause.
     #[inline]
-    pub(crate) fn expiry_policy_of(&self, word: RoleWord, leased: bool) -> ExpiryPolicy {
-        if word.is_master() && leased && self.pause.of_data() == Paused::Nothing {
+    pub(crate) fn expiry_policy_of(
+        &self,
+        word: RoleWord,
+        leased: bool,
+        paused: bool,
+    ) -> ExpiryPolicy {
+        if word.is_master() && leased && !paused {
             ExpiryPolicy::Delete
         } else {
             ExpiryPolicy::Hide

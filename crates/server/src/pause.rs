@@ -51,6 +51,15 @@ impl Pause {
         }
     }
 
+    /// Whether commands on data that change it (or not) have to wait now.
+    pub(crate) fn stops(&self, writes: bool) -> bool {
+        match self.of_data() {
+            Paused::Nothing => false,
+            Paused::Writes => writes,
+            Paused::Everything => true,
+        }
+    }
+
     #[cold]
     fn check(&self, what: u8) -> Paused {
         if clock::boot_now().0 >= self.until.load(Ordering::Acquire) {
@@ -120,8 +129,7 @@ impl Pause {
     pub(crate) async fn wait(&self, writes: bool) {
         loop {
             let changed = self.ended.notified();
-            let paused = self.of_data();
-            if paused == Paused::Nothing || (paused == Paused::Writes && !writes) {
+            if !self.stops(writes) {
                 return;
             }
             let until = if self.is_held() { &self.held_until } else { &self.until };

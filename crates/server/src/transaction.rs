@@ -71,28 +71,50 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
     let node = batch.worker.node.clone();
     let needs = needs(&node, &transaction, &watched);
     let writes = needs.flags.has(Flags::WRITE) || needs.flags.has(Flags::MAY_REPLICATE);
-    batch.conn.client.mark(mark::BLOCKED, true);
-    node.pause.wait_if(writes).await;
-    batch.conn.client.mark(mark::BLOCKED, false);
-    if batch.view.limits_memory && needs.flags.has(Flags::WRITE) {
-        let worker = batch.worker;
-        let _inside = worker.participant.enter();
-        if let Some(text) = batch.turn().admission(needs.flags) {
-            refuse(batch, &because_of(text));
+    loop {
+        batch.conn.client.mark(mark::BLOCKED, true);
+        node.pause.wait_if(writes).await;
+        batch.conn.client.mark(mark::BLOCKED, false);
+        if batch.view.limits_memory && needs.flags.has(Flags::WRITE) {
+            let worker = batch.worker;
+            let _inside = worker.participant.enter();
+            if let Some(text) = batch.turn().admission(needs.flags) {
+                refuse(batch, &because_of(text));
+                return Ok(());
+            }
+        }
+        if attempt(batch, &transaction, &watched, &needs, writes).await? {
             return Ok(());
         }
     }
+}
+
+/// Waits for what the transaction needs and runs it. False if a pause has begun meanwhile: nothing
+/// was executed.
+async fn attempt(
+    batch: &mut Batch<'_>,
+    transaction: &Transaction,
+    watched: &[Watched],
+    needs: &Needs,
+    writes: bool,
+) -> Result<bool, End> {
+    let node = batch.worker.node.clone();
     if needs.whole {
         let all: Vec<Slot> = Slot::all().collect();
         batch.renew()?;
-        node.barrier
+        let has_run = node
+            .barrier
             .run_when(|| {
+                if node.pause.stops(writes) {
+                    return Some(false);
+                }
                 let mut locked = try_lock_all(node.keyspace, &all)?;
-                run(batch, &transaction, &watched, &needs, &mut locked);
-                Some(())
+                run(batch, transaction, watched, needs, &mut locked);
+                Some(true)
             })
             .await;
-        return batch.renew();
+        batch.renew()?;
+        return Ok(has_run);
     }
     let worker = batch.worker;
     let _several = match needs.slots.len() {
@@ -101,8 +123,12 @@ pub(crate) async fn exec(batch: &mut Batch<'_>) -> Result<(), End> {
     };
     let (_inside, mut locked) = worker.lock_all(&needs.slots).await;
     batch.renew()?;
-    run(batch, &transaction, &watched, &needs, &mut locked);
-    Ok(())
+    // It begins in the barrier, so not from here on.
+    if node.pause.stops(writes) {
+        return Ok(false);
+    }
+    run(batch, transaction, watched, needs, &mut locked);
+    Ok(true)
 }
 
 fn refuse(batch: &mut Batch<'_>, text: &str) {
@@ -156,10 +182,11 @@ fn run(
     needs: &Needs,
     locked: &mut Locked<'static>,
 ) {
-    if batch.worker.node.role.load() != batch.view.word {
-        // The role changed while the slots were waited for. What was executed before, in the old
-        // role, may not be answered in the new one.
-        if batch.view.word.is_managed() {
+    if batch.view.is_outdated(&batch.worker.node) {
+        // The role changed while the slots were waited for, or a pause has ended. What was executed
+        // before, in the old role, may not be answered in the new one.
+        let word = batch.view.word;
+        if word.is_managed() && batch.worker.node.role.load() != word {
             batch.conn.client.kill();
             return;
         }

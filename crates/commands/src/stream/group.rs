@@ -1,6 +1,6 @@
 //! `XGROUP`.
 
-use slotward_keyspace::{Key, Stream, StreamGroup, StreamId};
+use slotward_keyspace::{ExpiryPolicy, Key, Stream, StreamGroup, StreamId};
 
 use super::ids::{parse, parse_open};
 use super::no_group_at;
@@ -67,17 +67,35 @@ pub(super) fn xgroup_create(call: &mut Call<'_>) -> Result<(), CmdError> {
     if stream.is_some_and(|stream| stream.group(name).is_some()) {
         return Err(CmdError::text("BUSYGROUP Consumer Group name already exists"));
     }
+    let is_told = call.db.policy() == ExpiryPolicy::Ignore;
     let stream = call.db.stream_or_new(&key)?;
-    let entries_read = within(entries_read, stream);
-    stream.add_group(name, StreamGroup::new(last_id, entries_read));
+    let within = within(entries_read, stream, is_told);
+    stream.add_group(name, StreamGroup::new(last_id, within));
     done(call, "xgroup-create", &key);
+    tell(call, entries_read, within);
     call.reply.ok();
     Ok(())
 }
 
-/// No more entries were read than there ever were.
-fn within(entries_read: Option<u64>, stream: &Stream) -> Option<u64> {
-    entries_read.map(|read| read.min(stream.log().entries_added()))
+/// No more entries were read than there ever were, says who sets it. What a master tells its replica
+/// may be more: reads count on from wherever a group was said to stand.
+fn within(entries_read: Option<u64>, stream: &Stream, is_told: bool) -> Option<u64> {
+    let most = if is_told { u64::MAX } else { stream.log().entries_added() };
+    entries_read.map(|read| read.min(most))
+}
+
+/// Replicas get the number that holds, where that is not the one that was given.
+fn tell(call: &mut Call<'_>, given: Option<u64>, holds: Option<u64>) {
+    if given == holds {
+        return;
+    }
+    let number = holds.expect("none was given, so none was changed").to_string();
+    let argv = call.argv;
+    // `XGROUP CREATE key group id`, then options.
+    let is_number = |at: usize| at > 5 && argv[at - 1].eq_ignore_ascii_case(b"ENTRIESREAD");
+    let args = argv.iter().enumerate();
+    let args = args.map(|(at, arg)| if is_number(at) { number.as_bytes() } else { arg });
+    call.effects.propagate(args);
 }
 
 fn done(call: &mut Call<'_>, event: &'static str, key: &Key<'_>) {
@@ -88,15 +106,16 @@ fn done(call: &mut Call<'_>, event: &'static str, key: &Key<'_>) {
 pub(super) fn xgroup_setid(call: &mut Call<'_>) -> Result<(), CmdError> {
     let (_, entries_read) = parse_options(call, false)?;
     let (key, name, text) = (call.key(2), call.arg(3), call.arg(4));
+    let is_told = call.db.policy() == ExpiryPolicy::Ignore;
     let stream = stream(call, &key, true)?;
     let last_id = match text {
         b"$" => Ok(stream.log().last_id()),
         text => parse_open(text, 0),
     };
-    let entries_read = within(entries_read, stream);
+    let within = within(entries_read, stream, is_told);
     let changed = last_id.map(|last_id| {
         stream.with_group(name, |_, group| {
-            (group.last_id, group.entries_read) = (last_id, entries_read);
+            (group.last_id, group.entries_read) = (last_id, within);
         });
     });
     if changed.is_err() {
@@ -104,6 +123,7 @@ pub(super) fn xgroup_setid(call: &mut Call<'_>) -> Result<(), CmdError> {
     }
     changed?;
     done(call, "xgroup-setid", &key);
+    tell(call, entries_read, within);
     call.reply.ok();
     Ok(())
 }

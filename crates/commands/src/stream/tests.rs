@@ -406,3 +406,21 @@ fn names_are_propagated_behind_their_entries() {
         ],
     );
 }
+
+#[test]
+fn replicas_count_reads_as_their_master_does() {
+    let mut node = Node::new(3, 1_700_000_000_000);
+    for id in 1..=3 {
+        node.run(&format!("XADD s {id} f a"));
+    }
+    node.run("XGROUP CREATE s g 1 ENTRIESREAD 3");
+    // More were read now than were ever added, since the group began with a wrong number.
+    node.run("XREADGROUP GROUP g c COUNT 1 STREAMS s >");
+    assert!(node.run("XINFO GROUPS s").contains("10) 4"));
+    // Nor do they keep a number that their master did not.
+    node.run("XGROUP CREATE s entriesread 1 ENTRIESREAD 9");
+    node.run("XGROUP CREATE s h 1");
+    node.run("XGROUP SETID s h 2 ENTRIESREAD 9");
+    let replica = node.replica();
+    assert_eq!(replica.digest(node.now), node.digest(node.now), "{:?}", node.stream_text());
+}
