@@ -37,6 +37,12 @@ impl Effects {
         Effects { wanted, ..Effects::default() }
     }
 
+    /// From now on events of these classes are kept.
+    #[inline]
+    pub fn set_wanted(&mut self, wanted: EventClass) {
+        self.wanted = wanted;
+    }
+
     /// Forgets everything, for the next call.
     #[inline]
     pub fn clear(&mut self) {
@@ -119,29 +125,60 @@ impl Effects {
     }
 }
 
-/// What replicas are to be told of keys and fields that were removed because their time had come,
-/// since this was last asked; `lazy` as [`LazyFree::expire`]. It goes before the command's own effect.
+/// Keys or fields that were removed because their time had come.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// The database.
+    pub db: DbIndex,
+    /// What replicas are to be told.
+    pub command: OwnedArgs,
+    events: &'static [(EventClass, &'static str)],
+}
+
+impl Removal {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.command.as_args().get(1).expect("it names the key")
+    }
+
+    /// What happened to it.
+    pub fn events(&self) -> &'static [(EventClass, &'static str)] {
+        self.events
+    }
+}
+
+/// What was removed because its time had come since this was last asked; `lazy` as
+/// [`LazyFree::expire`]. It goes before the command's own effect.
 #[inline]
-pub fn take_removals(db: &mut Db<'_>, lazy: bool) -> Vec<(DbIndex, OwnedArgs)> {
+pub fn take_removals(db: &mut Db<'_>, lazy: bool) -> Vec<Removal> {
     if db.has_removed() { take_some_removals(db, lazy) } else { Vec::new() }
 }
 
 #[cold]
-fn take_some_removals(db: &mut Db<'_>, lazy: bool) -> Vec<(DbIndex, OwnedArgs)> {
+fn take_some_removals(db: &mut Db<'_>, lazy: bool) -> Vec<Removal> {
+    const KEY: &[(EventClass, &str)] = &[(EventClass::EXPIRED, "expired")];
+    const FIELDS: &[(EventClass, &str)] = &[(EventClass::HASH, "hexpired")];
+    const ALL_FIELDS: &[(EventClass, &str)] =
+        &[(EventClass::HASH, "hexpired"), (EventClass::GENERIC, "del")];
     let keys = db.take_expired();
     let fields = db.take_expired_fields();
-    let of_key =
-        |(db, key): (DbIndex, Box<[u8]>)| (db, [deletion(lazy), &key].into_iter().collect());
+    let of_key = |(db, key): (DbIndex, Box<[u8]>)| {
+        let command = [deletion(lazy), &key].into_iter().collect();
+        Removal { db, command, events: KEY }
+    };
     let of_fields = |expired: ExpiredFields| {
         let head = [b"HDEL".as_slice(), &expired.key];
-        (expired.db, head.into_iter().chain(expired.fields.iter().map(|field| &**field)).collect())
+        let fields = expired.fields.iter().map(|field| &**field);
+        let command = head.into_iter().chain(fields).collect();
+        let events = if expired.emptied { ALL_FIELDS } else { FIELDS };
+        Removal { db: expired.db, command, events }
     };
     keys.into_iter().map(of_key).chain(fields.into_iter().map(of_fields)).collect()
 }
 
 /// Classes of keyspace events, as `notify-keyspace-events` selects them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EventClass(u16);
+pub struct EventClass(u32);
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $bit:expr, $letter:expr;)*) => {
@@ -183,12 +220,21 @@ classes! {
     NEW = 13, 'n';
     /// Arrays (`a`).
     ARRAY = 14, 'a';
+    /// Values replaced by others (`o`).
+    OVERWRITTEN = 16, 'o';
+    /// Values replaced by others of another type (`c`).
+    TYPE_CHANGED = 17, 'c';
 }
 
 impl EventClass {
     /// No event.
     pub const NONE: EventClass = EventClass(0);
-    /// What `A` stands for: every class but misses and new keys.
+    /// What is noted where data are looked up and replaced, whatever the command.
+    pub const NOTED: EventClass = EventClass::KEY_MISS
+        .and(EventClass::NEW)
+        .and(EventClass::OVERWRITTEN)
+        .and(EventClass::TYPE_CHANGED);
+    /// What `A` stands for: every class but misses, new and replaced keys.
     pub const ALL: EventClass = EventClass(0x3ff).and(EventClass::ARRAY);
 
     /// Both sets.
@@ -201,6 +247,17 @@ impl EventClass {
     #[inline]
     pub const fn intersects(self, other: EventClass) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The letters that classes have.
+    pub fn letters() -> impl Iterator<Item = char> {
+        EventClass::LETTERS.iter().map(|(_, letter)| *letter)
+    }
+
+    /// Whether it is the empty set.
+    #[inline]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
     }
 
     /// The classes of a setting's letters, or `None` for a letter that means nothing.

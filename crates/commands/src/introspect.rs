@@ -318,7 +318,8 @@ fn keyed_command(registry: &Registry, argv: Args<'_>) -> Result<CommandId, CmdEr
         return Err(CmdError::text("ERR Invalid command specified"));
     };
     let command = registry.command(id);
-    if command.keys.is_empty() || matches!(command.run, Run::Container) {
+    let has_keys = command.keys.iter().any(|keys| !keys.access.has(Access::NOT_KEY));
+    if !has_keys || matches!(command.run, Run::Container) {
         return Err(CmdError::text("ERR The command has no key arguments"));
     }
     if !command.arity.admits(argv.len()) {

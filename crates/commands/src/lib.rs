@@ -54,7 +54,7 @@ pub use blocking::WaitFor;
 pub use call::Call;
 pub use command::{Arity, Command, Deprecated, Flags, Group, Run};
 pub use digest::{Digest, digest_slot, digest_value};
-pub use effects::{Effects, Event, EventClass, take_removals};
+pub use effects::{Effects, Event, EventClass, Removal, take_removals};
 pub use error::CmdError;
 pub use hash::import::Fieldsets;
 pub use introspect::{

@@ -360,7 +360,6 @@ fn reply_value(call: &mut Call<'_>, key: &Key<'_>) -> Result<bool, CmdError> {
         }
         None => {
             call.reply.null();
-            call.notify(EventClass::KEY_MISS, "keymiss", key.bytes);
             Ok(false)
         }
     }
@@ -573,11 +572,7 @@ fn mget(call: &mut Call<'_>) -> Result<(), CmdError> {
         let key = call.key(index);
         match call.db.string(&key) {
             Ok(Some(value)) => reply_str(call.reply, value),
-            Ok(None) => {
-                call.reply.null();
-                call.notify(EventClass::KEY_MISS, "keymiss", key.bytes);
-            }
-            Err(_) => call.reply.null(),
+            Ok(None) | Err(_) => call.reply.null(),
         }
     }
     Ok(())

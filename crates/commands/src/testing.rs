@@ -113,7 +113,10 @@ impl Node {
             first_key,
         };
         let result = run(&mut call);
-        let expired = take_removals(&mut call.db, false);
+        let expired: Vec<(DbIndex, OwnedArgs)> = take_removals(&mut call.db, false)
+            .into_iter()
+            .map(|removal| (removal.db, removal.command))
+            .collect();
         assert_eq!(call.db.index(), self.db, "a handler leaves the database selected that it met");
         drop(call);
         drop(locked);

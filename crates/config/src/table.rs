@@ -284,9 +284,9 @@ settings! {
     latency_tracking_info_percentiles: Vec<String> = "latency-tracking-info-percentiles",
         "50 99 99.9" => row(Words).stored();
     /// Which keyspace events are published.
-    notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", "" => row(Text).stored();
+    notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", "" => row(Text);
     /// Keys remembered for client-side caching.
-    tracking_table_max_keys: u64 = "tracking-table-max-keys", "1000000" => row(Int(0, MAX)).stored();
+    tracking_table_max_keys: u64 = "tracking-table-max-keys", "1000000" => row(Int(0, MAX));
     /// Milliseconds after which a script may be killed.
     busy_reply_threshold: u64 = "busy-reply-threshold", "5000" =>
         row(Int(0, MAX)).alias(&["lua-time-limit"]).stored();
@@ -427,7 +427,7 @@ settings! {
     /// Serve reads while the cluster is down.
     cluster_allow_reads_when_down: bool = "cluster-allow-reads-when-down", "no" => row(Bool).stored();
     /// Serve sharded publish and subscribe while the cluster is down.
-    cluster_allow_pubsubshard_when_down: bool = "cluster-allow-pubsubshard-when-down", "yes" => row(Bool).stored();
+    cluster_allow_pubsubshard_when_down: bool = "cluster-allow-pubsubshard-when-down", "yes" => row(Bool);
     /// Never promote this replica.
     cluster_replica_no_failover: bool = "cluster-replica-no-failover", "no" =>
         row(Bool).alias(&["cluster-slave-no-failover"]);
@@ -438,8 +438,8 @@ settings! {
     cluster_migration_barrier: u32 = "cluster-migration-barrier", "1" => row(Int(0, INT)).stored();
     /// Let replicas move to masters that have none.
     cluster_allow_replica_migration: bool = "cluster-allow-replica-migration", "yes" => row(Bool).stored();
-    /// Memory for a gossip link's buffer.
-    cluster_link_sendbuf_limit: u64 = "cluster-link-sendbuf-limit", "0" => row(Memory(0, MAX)).stored();
+    /// Bytes of messages that may wait for another node of the cluster; 0 is 64 MiB.
+    cluster_link_sendbuf_limit: u64 = "cluster-link-sendbuf-limit", "0" => row(Memory(0, MAX));
 
     // Slotward's own: the sentinels, leases and the control plane.
     /// The sentinels' addresses, `host:port` or `host:port@grpcport`; none is a node on its own.

@@ -286,7 +286,7 @@ pub struct KeyspaceEvents(pub u32);
 
 impl KeyspaceEvents {
     /// The letters and the bit of each, in the order in which they are printed.
-    const LETTERS: [(u8, u32); 14] = [
+    const LETTERS: [(u8, u32); 16] = [
         (b'g', 1 << 2),
         (b'$', 1 << 3),
         (b'l', 1 << 4),
@@ -301,8 +301,10 @@ impl KeyspaceEvents {
         (b'E', 1 << 1),
         (b'm', 1 << 11),
         (b'n', 1 << 14),
+        (b'o', 1 << 15),
+        (b'c', 1 << 16),
     ];
-    /// What the letter `A` stands for: every class but misses and new keys.
+    /// What the letter `A` stands for: every class but misses, new and replaced keys.
     const ALL: u32 = 0b10_0111_1111_1100;
 
     /// Whether the class that this letter names is published.
@@ -321,7 +323,7 @@ impl Field for KeyspaceEvents {
                     .iter()
                     .find_map(|&(known, bit)| (known == letter).then_some(bit))
                     .ok_or_else(|| {
-                        BadValue::other("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+                        BadValue::other("Invalid event class character. Use 'Ag$lshzxeKEtmdnoc'.")
                     })?,
             };
         }

@@ -16,6 +16,7 @@ mod entry;
 mod field_expiry;
 mod hash;
 mod keyspace;
+mod listen;
 mod lock;
 mod slots;
 mod snapshot;
@@ -30,6 +31,7 @@ pub use collections::*;
 pub use db::{Db, ExpiredFields, ExpiryPolicy, Sampled, SetExpiry};
 pub use hash::Key;
 pub use keyspace::{DbIndex, DbSet, Keyspace};
+pub use listen::{Listener, Noted, Notes};
 pub use lock::{LockWait, Locked, SlotGuard};
 pub use snapshot::{SnapshotId, SnapshotSink, WalkCursor};
 pub use value::{

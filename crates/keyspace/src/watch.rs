@@ -1,4 +1,5 @@
-//! Who wants to know that a key changed: `WATCH`, and those who wait for a key ([`crate::waiting`]).
+//! Who wants to know that a key changed: `WATCH`, those who wait for a key ([`crate::waiting`]), and
+//! the one who listens ([`crate::listen`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use slotward_types::Slot;
 
 use crate::hash::Key;
 use crate::keyspace::DbIndex;
+use crate::listen::Ears;
 use crate::waiting::AwaitedKeys;
 
 const SLOT_WORDS: usize = Slot::COUNT as usize / 64;
@@ -55,6 +57,7 @@ pub(crate) struct Watches {
     /// Slots with keys that somebody is interested in. Changed under the slot's shard only.
     slots: [AtomicU64; SLOT_WORDS],
     shards: Box<[Mutex<Shard>]>,
+    pub(crate) ears: Ears,
 }
 
 impl Watches {
@@ -65,6 +68,7 @@ impl Watches {
             numbers: AtomicU64::new(0),
             slots: [const { AtomicU64::new(0) }; SLOT_WORDS],
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            ears: Ears::default(),
         }
     }
 
@@ -162,12 +166,25 @@ impl Watches {
         self.slots[word].load(Ordering::Relaxed) & bit != 0
     }
 
-    /// The key changed. The caller holds its slot.
+    /// How many reasons there are to look closer at a change.
+    pub(crate) fn interests(&self) -> &AtomicUsize {
+        &self.count
+    }
+
+    /// The key changed, by the operation of this actor. The caller holds its slot.
     #[inline]
-    pub(crate) fn changed(&self, slot: Slot, db: DbIndex, key: &[u8]) {
+    pub(crate) fn changed(&self, slot: Slot, db: DbIndex, key: &[u8], actor: u64) {
+        if self.count.load(Ordering::Relaxed) != 0 {
+            self.look_closer(slot, db, key, actor);
+        }
+    }
+
+    #[inline(never)]
+    fn look_closer(&self, slot: Slot, db: DbIndex, key: &[u8], actor: u64) {
         if self.any_in(slot) {
             self.note(slot, db, key);
         }
+        self.ears.changed(slot, key, actor);
     }
 
     #[cold]

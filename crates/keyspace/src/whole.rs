@@ -34,6 +34,7 @@ impl Keyspace {
 
     /// Like [`Keyspace::flush`], for a caller that holds slots itself.
     pub fn flush_holding(&self, dbs: DbSet, held: &Locked<'_>) -> Detached {
+        self.watches.ears.all_changed();
         let mut detached = Detached::default();
         let mut state = self.snapshots.state.write();
         for db in self.each(dbs) {
@@ -106,6 +107,7 @@ impl Keyspace {
         assert_eq!(self.databases(), loaded.databases(), "keyspaces of different size");
         // Its stamps would mean nothing here.
         assert!(loaded.snapshots.is_untouched(), "a loaded keyspace that has had snapshots");
+        self.watches.ears.all_changed();
         let nothing = Locked::new();
         let mut detached = Detached::default();
         let mut state = self.snapshots.state.write();
@@ -142,6 +144,7 @@ impl Keyspace {
         if a == b {
             return;
         }
+        self.watches.ears.all_changed();
         let state = self.snapshots.state.write();
         for slot in Slot::all() {
             let used = |db| self.slots.next_used(db, slot.index()) == Some(slot);

@@ -1,8 +1,9 @@
 //! Applying a master's stream: the same commands, without the gates that clients pass.
 
 use std::rc::Rc;
+use std::task::Waker;
 
-use slotward_commands::{Call, Command, Fieldsets, Found, KeyShape};
+use slotward_commands::{Call, Command, EventClass, Fieldsets, Found, KeyShape};
 use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Locked};
 use slotward_resp::Args;
 use slotward_types::{Slot, UnixMillis, slot_of};
@@ -14,6 +15,8 @@ use crate::clock;
 use crate::connection::Conn;
 use crate::execute::try_lock_all;
 use crate::live::Live;
+use crate::pubsub;
+use crate::tracking;
 use crate::worker::{Lent, Worker};
 
 /// Applies commands of a master's stream: what has arrived at one time.
@@ -94,7 +97,8 @@ impl<'w> Applier<'w> {
             if table.registry().keys_of(id, *argv, &mut indexes).is_ok() {
                 needs.slots.extend(indexes.iter().map(|index| slot_of(&argv[*index])));
             }
-            needs.whole |= matches!(table.hot(id).exec, Exec::Node(_));
+            let whole = Exec::is_about_more_than_keys;
+            needs.whole |= whole(&table.hot(id).exec);
         }
         needs.slots.sort_unstable();
         needs.slots.dedup();
@@ -145,6 +149,7 @@ impl<'w> Applier<'w> {
         self.worker.stats.commands.add(1);
         self.lent.reply.truncate(0);
         self.lent.effects.clear();
+        tracking::flush(node);
     }
 
     fn data(
@@ -159,6 +164,7 @@ impl<'w> Applier<'w> {
         let lent = &mut *self.lent;
         // A master sends hashes, not what they were made from.
         let mut fieldsets = Fieldsets::default();
+        lent.effects.set_wanted(self.live.data.notify);
         let mut call = Call {
             argv,
             db: Db::new(
@@ -176,7 +182,19 @@ impl<'w> Applier<'w> {
             fieldsets: &mut fieldsets,
             first_key,
         };
-        handler(&mut call)
+        let wanted = self.live.data.notify;
+        if wanted.intersects(EventClass::NOTED) {
+            call.db.note();
+        }
+        let outcome = handler(&mut call);
+        let notes = call.db.take_notes();
+        drop(call);
+        let node = &self.worker.node;
+        pubsub::notify_notes(node, wanted, notes, false);
+        for event in lent.effects.events() {
+            pubsub::notify(node, wanted, (event.class, event.name), event.db, &event.key);
+        }
+        outcome
     }
 
     fn node(
@@ -186,7 +204,7 @@ impl<'w> Applier<'w> {
         argv: Args<'_>,
         locked: &mut Locked<'static>,
     ) -> Outcome {
-        let mut conn = Conn::new(Client::of_the_master(), true);
+        let mut conn = Conn::new(Client::of_the_master(), true, Waker::noop().clone());
         conn.db = db;
         let lent = &mut *self.lent;
         run(&mut NodeCall {

@@ -29,10 +29,11 @@ use slotward_types::{ReplOffset, Slot, UnixMillis, slot_of};
 use crate::call::Exec;
 use crate::client::{Client, mark};
 use crate::clock::{self, Ticks};
-use crate::connection::{Conn, End, Replies};
+use crate::connection::{Conn, End, Replies, deliver_mail};
 use crate::execute::{DataCall, Turn, View};
 use crate::node::Node;
 use crate::stream::{Stream, poll_read_vec};
+use crate::tracking;
 use crate::view::RoleWord;
 use crate::worker::{Lent, Worker};
 
@@ -297,9 +298,12 @@ impl Turn<'_> {
         let Exec::Data(run) = hot.exec else { unreachable!("only data commands wait for keys") };
         let argv: Args<'_> = wait.args.as_args();
         let slot = if let [slot] = wait.slots[..] { Some(slot) } else { None };
-        let data = DataCall { id: wait.id, flags: hot.flags, run, argv, key: None, slot };
+        let actor = wait.client.id;
+        let data = DataCall { id: wait.id, flags: hot.flags, run, argv, key: None, slot, actor };
         let db = std::mem::replace(&mut self.conn.db, wait.db);
         let replies = std::mem::replace(&mut self.conn.replies, Replies::On);
+        // What it reads it does not read for this connection.
+        let listening = std::mem::replace(&mut self.conn.listening, false);
         let last_write = self.conn.last_write;
         let mut reply = Reply::new(Vec::new(), wait.protocol);
         let mut turn = Turn {
@@ -319,6 +323,7 @@ impl Turn<'_> {
         let executed = Some(self.conn.last_write);
         self.conn.db = db;
         self.conn.replies = replies;
+        self.conn.listening = listening;
         self.conn.last_write = last_write;
         let word = Some(self.view.word);
         (!waits_on).then(|| Answer { bytes: reply.into_buffer(), word, executed, last: false })
@@ -387,10 +392,10 @@ pub(crate) fn wait_for_replicas(
 /// # Errors
 /// See [`Turn::serve_waiting`].
 pub(crate) fn serve(worker: &Rc<Worker>, locked: &mut Locked<'static>) -> Result<(), Missing> {
-    let mut conn = Conn::new(Client::of_the_master(), true);
+    let mut conn = Conn::new(Client::of_the_master(), true, Waker::noop().clone());
     let mut lent = worker.lend();
     let lent = &mut *lent;
-    Turn {
+    let result = Turn {
         node: &worker.node,
         worker,
         conn: &mut conn,
@@ -399,7 +404,9 @@ pub(crate) fn serve(worker: &Rc<Worker>, locked: &mut Locked<'static>) -> Result
         effects: &mut lent.effects,
         last: &mut Ticks::now(),
     }
-    .serve_waiting(locked)
+    .serve_waiting(locked);
+    tracking::flush(&worker.node);
+    result
 }
 
 /// Serves those who wait for ready keys of these slots, once all slots that it takes are free.
@@ -457,6 +464,13 @@ pub(crate) async fn sleep(
         tokio::select! {
             biased;
             () = wait.ended() => break,
+            () = conn.mailbox.arrived() => {
+                // Messages come also to who waits; if the answer is there too, it was not first.
+                if let Err(end) = deliver_mail(worker, stream, conn).await {
+                    wait.end(Answer { bytes: Vec::new(), word: None, executed: None, last: true });
+                    return Err(end);
+                }
+            }
             () = &mut acked => {
                 wait.time_out(node);
                 break;

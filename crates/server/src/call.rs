@@ -153,6 +153,13 @@ pub(crate) enum Exec {
     Container,
 }
 
+impl Exec {
+    /// Whether it needs more than the slots of its keys.
+    pub(crate) fn is_about_more_than_keys(&self) -> bool {
+        matches!(self, Exec::Node(Handler::Whole(_) | Handler::Later(_)))
+    }
+}
+
 /// What the shell needs of a command with every execution, in one place.
 #[derive(Clone, Copy)]
 pub(crate) struct Hot {

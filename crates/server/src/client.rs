@@ -38,6 +38,16 @@ pub(crate) mod mark {
     pub(crate) const CLOSING: u32 = 1 << 8;
     /// Came over a Unix socket.
     pub(crate) const UNIX: u32 = 1 << 9;
+    /// Has subscribed to something.
+    pub(crate) const SUBSCRIBED: u32 = 1 << 10;
+    /// Keeps copies of keys (`CLIENT TRACKING`).
+    pub(crate) const TRACKING: u32 = 1 << 11;
+    /// Hears of all changes under some prefixes.
+    pub(crate) const BROADCAST: u32 = 1 << 12;
+    /// Does not want to hear of its own changes.
+    pub(crate) const NO_LOOP: u32 = 1 << 13;
+    /// Who should hear for it is gone.
+    pub(crate) const REDIRECT_BROKEN: u32 = 1 << 14;
 }
 
 /// What the rest of the node knows of one connection.
@@ -72,6 +82,14 @@ pub(crate) struct Client {
     pub(crate) input_bytes: AtomicU32,
     /// Bytes of replies that the socket has not taken yet.
     pub(crate) output_bytes: AtomicU64,
+    /// Bytes of messages that wait for it.
+    pub(crate) mail_bytes: AtomicU64,
+    /// How many subscriptions it has, by [`Scope::index`].
+    pub(crate) subscriptions: [AtomicU32; 3],
+    /// Who hears for it of changed keys; 0 for itself.
+    pub(crate) redirect: AtomicU64,
+    /// The worker that serves it.
+    pub(crate) worker: u16,
     /// What it has called itself.
     pub(crate) names: Mutex<Names>,
     /// What it waits for.
@@ -94,6 +112,7 @@ impl Client {
     pub(crate) fn memory_bytes(&self) -> u64 {
         u64::from(self.input_bytes.load(Ordering::Relaxed))
             + self.output_bytes.load(Ordering::Relaxed)
+            + self.mail_bytes.load(Ordering::Relaxed)
             + size_of::<Client>() as u64
     }
 
@@ -103,6 +122,7 @@ impl Client {
         address: String,
         local: String,
         now: UnixMillis,
+        worker: u16,
     ) -> Client {
         Client {
             id,
@@ -120,6 +140,10 @@ impl Client {
             watched: AtomicU32::new(0),
             input_bytes: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
+            mail_bytes: AtomicU64::new(0),
+            subscriptions: Default::default(),
+            redirect: AtomicU64::new(0),
+            worker,
             names: Mutex::default(),
             blocked: Mutex::default(),
         }
@@ -127,7 +151,7 @@ impl Client {
 
     /// Stands for the master while its stream is applied; nobody lists it.
     pub(crate) fn of_the_master() -> Arc<Client> {
-        let client = Client::new(0, None, String::new(), String::new(), UnixMillis(0));
+        let client = Client::new(0, None, String::new(), String::new(), UnixMillis(0), 0);
         client.mark(mark::MASTER, true);
         Arc::new(client)
     }
@@ -188,12 +212,19 @@ impl Client {
         self.socket.lock().take();
     }
 
+    /// What `CLIENT GETREDIR` tells: -1 without tracking.
+    pub(crate) fn redirection(&self) -> i64 {
+        if self.is(mark::TRACKING) { self.redirect.load(Ordering::Relaxed) as i64 } else { -1 }
+    }
+
     /// The kind that `CLIENT LIST TYPE` and `CLIENT KILL TYPE` know.
     pub(crate) fn kind(&self) -> &'static str {
         if self.is(mark::MASTER) {
             "master"
         } else if self.is(mark::REPLICA) {
             "replica"
+        } else if self.is(mark::SUBSCRIBED) {
+            "pubsub"
         } else {
             "normal"
         }
@@ -204,8 +235,12 @@ impl Client {
         const LETTERS: &[(u32, char)] = &[
             (mark::REPLICA, 'S'),
             (mark::MASTER, 'M'),
+            (mark::SUBSCRIBED, 'P'),
             (mark::MULTI, 'x'),
             (mark::BLOCKED, 'b'),
+            (mark::TRACKING, 't'),
+            (mark::REDIRECT_BROKEN, 'R'),
+            (mark::BROADCAST, 'B'),
             (mark::DIRTY, 'd'),
             (mark::CLOSING, 'c'),
             (mark::UNIX, 'U'),
@@ -223,11 +258,14 @@ impl Client {
         let names = self.names.lock().clone();
         let seconds = |since: i64| (now.0 - since).max(0) / 1000;
         let input = self.input_bytes.load(Ordering::Relaxed);
-        let output = self.output_bytes.load(Ordering::Relaxed);
+        let output =
+            self.output_bytes.load(Ordering::Relaxed) + self.mail_bytes.load(Ordering::Relaxed);
+        let [channels, patterns, shard_channels] =
+            std::array::from_fn(|at| self.subscriptions[at].load(Ordering::Relaxed));
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-             multi={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 \
-             oll={} omem={output} tot-mem={} events={} cmd={command} user=default redir=-1 resp={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} \
+             psub={patterns} ssub={shard_channels} multi={} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 \
+             oll={} omem={output} tot-mem={} events={} cmd={command} user=default redir={} resp={} \
              lib-name={} lib-ver={}",
             self.id,
             self.address,
@@ -242,6 +280,7 @@ impl Client {
             u32::from(output > 0),
             size_of::<Client>() as u64 + u64::from(input) + output,
             if output > 0 { "rw" } else { "r" },
+            self.redirection(),
             self.protocol.load(Ordering::Relaxed),
             names.lib_name,
             names.lib_version,
@@ -265,9 +304,10 @@ impl Clients {
         local: String,
         unix: bool,
         now: UnixMillis,
+        worker: u16,
     ) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client::new(id, Some(socket), address, local, now));
+        let client = Arc::new(Client::new(id, Some(socket), address, local, now, worker));
         client.mark(mark::UNIX, unix);
         self.known.write().insert(id, client.clone());
         client
@@ -302,7 +342,7 @@ mod tests {
     fn a_client_describes_itself() {
         let clients = Clients::default();
         let client =
-            clients.enter(7, "1.2.3.4:5".into(), "6.7.8.9:10".into(), false, UnixMillis(1000));
+            clients.enter(7, "1.2.3.4:5".into(), "6.7.8.9:10".into(), false, UnixMillis(1000), 0);
         client.mark(mark::MULTI | mark::READONLY, true);
         client.names.lock().name = "joe".into();
         let line = client.describe(UnixMillis(3500), "client|list");

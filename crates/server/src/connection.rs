@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use slotward_commands::Fieldsets;
 use slotward_keyspace::{DbIndex, Watch};
@@ -26,8 +26,10 @@ use crate::blocking::{self, Answer, Blocked};
 use crate::client::{Client, mark};
 use crate::clock::{self, Ticks};
 use crate::execute::{self, Flow, GROUP, Prepared, Turn, View};
+use crate::pubsub::Mailbox;
 use crate::replication::Handshake;
 use crate::stream::{Accepted, Stream, poll_read_vec};
+use crate::tracking::Tracked;
 use crate::transaction::Transaction;
 use crate::view::RoleWord;
 use crate::worker::{Lent, Scratch, Worker};
@@ -124,6 +126,17 @@ pub(crate) struct Conn {
     pub(crate) unserved: Vec<Slot>,
     /// What it has prepared for `HIMPORT`.
     pub(crate) fieldsets: Fieldsets,
+    /// What is to be pushed to it.
+    pub(crate) mailbox: Rc<Mailbox>,
+    /// It has subscribed to something or keeps copies of keys, or once did: it looks for messages
+    /// between commands.
+    pub(crate) listening: bool,
+    /// The reply just written is a message, wanted or not.
+    pub(crate) pushed: bool,
+    /// It has published something in this batch.
+    pub(crate) published: bool,
+    /// How it keeps copies of keys.
+    pub(crate) tracked: Option<Box<Tracked>>,
 }
 
 /// Why a conversation ended.
@@ -159,15 +172,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
             return;
         }
     };
-    let client = node.clients.enter(stream.as_raw_fd(), peer, local, unix, clock::unix_now());
+    let now = clock::unix_now();
+    let client = node.clients.enter(stream.as_raw_fd(), peer, local, unix, now, worker.index);
     node.stats.clients_peak.fetch_max(node.clients.count() as u64, Ordering::Relaxed);
     let live = node.live.load_full();
-    let mut conn = Conn::new(client.clone(), !live.wants_password());
+    // The same for as long as the task lives.
+    let waker = std::future::poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    let mut conn = Conn::new(client.clone(), !live.wants_password(), waker);
+    worker.local.borrow_mut().open(&conn.mailbox);
     conn.told_host = from.and_then(|from| live.settings.announce_to.of(from).cloned());
     drop(live);
     let mut input = Input::default();
     let end = converse(&worker, &mut stream, &mut conn, &mut input).await;
     conn.end_transaction();
+    conn.unsubscribe_all(&worker);
+    conn.untrack(&node);
+    worker.local.borrow_mut().close(client.id);
     let taken = Rc::new(Taken {
         stream,
         unread: std::mem::take(&mut input.buffer),
@@ -204,12 +224,16 @@ async fn converse(
         }
         let received = match answer {
             // What the client has sent after the command that waited is served at once.
-            Some(_) => Ok(Some(worker.lend())),
+            Some(_) => Ok(Received::Bytes(worker.lend())),
             None => receive(worker, stream, conn, input).await,
         };
         let lent = match received {
-            Ok(Some(lent)) => lent,
-            Ok(None) => return End::Closed,
+            Ok(Received::Bytes(lent)) => lent,
+            Ok(Received::Mail) => match deliver_mail(worker, stream, conn).await {
+                Ok(()) => continue,
+                Err(end) => return end,
+            },
+            Ok(Received::End) => return End::Closed,
             Err(error) => {
                 tracing::debug!(client = conn.client.id, %error, "a connection broke");
                 return End::Closed;
@@ -224,32 +248,75 @@ async fn converse(
     }
 }
 
-/// Waits for bytes and reads them: into lent buffers, or behind what there is of a command. `None`
-/// at the end of the stream.
+/// What a connection has waited for.
+enum Received {
+    /// Bytes, in these buffers or behind what there was of a command.
+    Bytes(Lent),
+    /// Something was published for it.
+    Mail,
+    /// The end of the stream.
+    End,
+}
+
+/// Waits for bytes and reads them: into lent buffers, or behind what there is of a command. Or until
+/// something is published for the connection.
 async fn receive(
     worker: &Rc<Worker>,
     stream: &mut Stream,
     conn: &Conn,
     input: &mut Input,
-) -> io::Result<Option<Lent>> {
+) -> io::Result<Received> {
     if !input.buffer.is_empty() {
         make_room(input);
         conn.client
             .input_bytes
             .store(u32::try_from(input.buffer.capacity()).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
-    let (read, lent) = std::future::poll_fn(|context| {
+    let received = std::future::poll_fn(|context| {
         let mut lent = worker.lend();
         let buffer = if input.buffer.is_empty() { &mut lent.read } else { &mut input.buffer };
         match poll_read_vec(stream, context, buffer) {
-            Poll::Ready(result) => Poll::Ready(result.map(|read| (read, lent))),
+            Poll::Ready(result) => Poll::Ready(result.map(|read| Some((read, lent)))),
+            Poll::Pending if conn.mailbox.has_mail() => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }
     })
     .await?;
+    let Some((read, lent)) = received else { return Ok(Received::Mail) };
     worker.stats.bytes_in.add(read as u64);
     worker.stats.reads.add(1);
-    Ok((read > 0).then_some(lent))
+    Ok(if read > 0 { Received::Bytes(lent) } else { Received::End })
+}
+
+/// Writes what is published for the connection, at a moment at which it has no replies to write.
+pub(crate) async fn deliver_mail(
+    worker: &Rc<Worker>,
+    stream: &Stream,
+    conn: &Conn,
+) -> Result<(), End> {
+    let mailbox = &conn.mailbox;
+    while mailbox.has_mail() {
+        let written = {
+            let mut lent = worker.lend();
+            let bytes = lent.reply.buffer_mut();
+            mailbox.copy_to(bytes, REPLY_BYTES_HELD);
+            stream.try_write(bytes)
+        };
+        match written {
+            Ok(count) => {
+                worker.stats.writes.add(1);
+                worker.stats.bytes_out.add(count as u64);
+                mailbox.advance(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stream.writable().await.is_err() || conn.client.is_killed() {
+                    return Err(End::Closed);
+                }
+            }
+            Err(_) => return Err(End::Closed),
+        }
+    }
+    if conn.client.is_killed() { Err(End::Closed) } else { Ok(()) }
 }
 
 /// Room for what is announced, but never more than doubles what has really come: the announcement
@@ -283,12 +350,16 @@ async fn serve_batch(
         view: View::new(&worker.node),
         last: Ticks::now(),
     };
+    batch.scratch.effects.set_wanted(batch.view.live.data.notify);
     if let Some(answer) = answer {
         batch.turn().deliver(answer)?;
         if batch.conn.closing {
             batch.flush(stream).await?;
             return Err(End::Closed);
         }
+    }
+    if batch.conn.listening {
+        batch.turn().hear();
     }
     let result = batch.run(stream, &mut buffer, &mut input.decoder).await;
     batch.publish();
@@ -391,6 +462,9 @@ impl Batch<'_> {
             execute::prepare(&self.worker.node, self.conn.db, buffer, self.scratch);
             self.last = Ticks::now();
             let ended_after = self.execute_group(stream, buffer).await?;
+            if std::mem::take(&mut self.conn.published) {
+                Box::pin(self.worker.node.pubsub.relief()).await;
+            }
             if let Some(index) = ended_after {
                 // What follows the command that ended the conversation, or waits, is not ours to
                 // execute.
@@ -468,6 +542,9 @@ impl Batch<'_> {
                 Flow::Wait(wait) => {
                     if aside::wait(self, stream, buffer, index, wait).await? {
                         index += 1;
+                        if self.conn.listening {
+                            self.turn().after_listener();
+                        }
                     }
                 }
             }
@@ -508,6 +585,9 @@ impl Batch<'_> {
                 return flow;
             }
             *index += 1;
+            if turn.conn.listening {
+                turn.after_listener();
+            }
             if turn.conn.stops() || !turn.conn.unserved.is_empty() {
                 return Flow::Next;
             }
@@ -539,6 +619,7 @@ impl Batch<'_> {
     pub(crate) fn renew(&mut self) -> Result<(), End> {
         let word = self.view.word;
         self.view = View::new(&self.worker.node);
+        self.scratch.effects.set_wanted(self.view.live.data.notify);
         self.last = Ticks::now();
         let managed = word.is_managed() || self.view.word.is_managed();
         if self.view.word != word && self.conn.guarded.is_some() {
@@ -553,6 +634,9 @@ impl Batch<'_> {
     /// Writes the replies so far.
     #[inline]
     pub(crate) async fn flush(&mut self, stream: &Stream) -> Result<(), End> {
+        if self.conn.mailbox.has_mail() && self.conn.blocked.is_none() {
+            self.conn.mailbox.move_to(self.scratch.reply.buffer_mut());
+        }
         writing::write(self.worker, stream, self.conn, self.scratch.reply.as_bytes()).await?;
         self.scratch.reply.truncate(0);
         Ok(())
@@ -595,7 +679,9 @@ impl Conn {
     }
 
     /// A connection as it begins.
-    pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Conn {
+    /// Its task is woken when something is published for it.
+    pub(crate) fn new(client: Arc<Client>, authenticated: bool, waker: Waker) -> Conn {
+        let mailbox = Rc::new(Mailbox::new(client.clone(), waker));
         Conn {
             client,
             db: DbIndex::default(),
@@ -618,6 +704,11 @@ impl Conn {
             blocked: None,
             unserved: Vec::new(),
             fieldsets: Fieldsets::default(),
+            mailbox,
+            listening: false,
+            pushed: false,
+            published: false,
+            tracked: None,
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use slotward_commands::{Random, deletion};
+use slotward_commands::{EventClass, Random, deletion};
 use slotward_config::Settings;
 use slotward_keyspace::{AccessRule, Db, DbIndex, ExpiryPolicy, Locked};
 use slotward_resp::OwnedArgs;
@@ -17,6 +17,8 @@ use slotward_types::{Slot, UnixMillis};
 use crate::clock;
 use crate::live::Live;
 use crate::node::Node;
+use crate::pubsub;
+use crate::tracking;
 use crate::worker::Worker;
 
 /// Candidates kept from earlier draws.
@@ -293,6 +295,11 @@ impl Round<'_> {
                 [deletion(self.live.data.lazy_free.eviction), key.bytes].into_iter().collect();
             let effect = [(candidate.db, command.as_args())];
             self.node.replication.append(Some(key.slot), &effect);
+        }
+        if gone {
+            let event = (EventClass::EVICTED, "evicted");
+            pubsub::notify(self.node, self.live.data.notify, event, candidate.db, key.bytes);
+            tracking::flush(self.node);
         }
         gone
     }

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slotward_commands::{
-    Call, CmdError, CommandId, Effects, Flags, Found, KeyShape, take_removals,
+    Call, CmdError, CommandId, Effects, EventClass, Flags, Found, KeyShape, Removal, take_removals,
 };
-use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Keyspace, Locked};
+use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Keyspace, Locked, Notes};
 use slotward_resp::{Args, OwnedArgs, Reply, Span};
 use slotward_types::{Slot, UnixMillis};
 
@@ -24,6 +24,8 @@ use crate::eviction;
 use crate::live::Live;
 use crate::node::Node;
 use crate::pause::Paused;
+use crate::pubsub;
+use crate::tracking;
 use crate::view::RoleWord;
 use crate::worker::{Scratch, Worker};
 
@@ -337,6 +339,8 @@ pub(crate) struct DataCall<'a> {
     pub(crate) key: Option<Key<'a>>,
     /// Its slot, if all its keys lie in one.
     pub(crate) slot: Option<Slot>,
+    /// The client whose command it is.
+    pub(crate) actor: u64,
 }
 
 /// What a command is executed with.
@@ -397,6 +401,10 @@ impl Turn<'_> {
         if !self.conn.authenticated && !hot.flags.has(Flags::NO_AUTH) {
             return self.reject(id, "NOAUTH Authentication required.");
         }
+        if self.conn.listening && !hot.flags.has(Flags::WHILE_SUBSCRIBED) && self.conn.is_confined()
+        {
+            return self.reject_confined(id);
+        }
         self.conn.last_command = id.0;
         if self.conn.transaction.is_some() && !hot.flags.has(Flags::NOT_QUEUED) {
             return self.enqueue(id, &hot, prepared, argv, slots);
@@ -430,7 +438,8 @@ impl Turn<'_> {
             return Flow::Wait(wait);
         }
         let key = prepared.key.map(|key| key.key(argv));
-        let mut data = DataCall { id, flags: hot.flags, run, argv, key, slot: None };
+        let actor = self.conn.client.id;
+        let mut data = DataCall { id, flags: hot.flags, run, argv, key, slot: None, actor };
         match prepared.slots {
             Slots::One(slot) => {
                 let Some(guard) = self.node.keyspace.try_lock(slot) else {
@@ -456,17 +465,28 @@ impl Turn<'_> {
         }
     }
 
+    #[cold]
+    fn reject_confined(&mut self, id: CommandId) -> Flow {
+        let name = self.node.commands.registry().full_name(id);
+        let text = format!(
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+             RESET are allowed in this context"
+        );
+        self.reject(id, &text)
+    }
+
     /// Why a command with these flags may not be executed, if it may not. Makes room for those that
     /// need memory: no slot is held here.
     #[inline]
-    pub(crate) fn admission(&self, flags: Flags) -> Option<&'static str> {
+    pub(crate) fn admission(&mut self, flags: Flags) -> Option<&'static str> {
         let refusal = self.view.refusal(flags);
-        if refusal.is_none()
-            && self.view.limits_memory
-            && flags.has(Flags::DENYOOM)
-            && !eviction::make_room(self.worker, &self.view.live)
-        {
-            return Some(OUT_OF_MEMORY);
+        if refusal.is_none() && self.view.limits_memory && flags.has(Flags::DENYOOM) {
+            let has_room = eviction::make_room(self.worker, &self.view.live);
+            if self.conn.listening {
+                // That keys went comes before the reply of the command that they went for.
+                self.hear();
+            }
+            return (!has_room).then_some(OUT_OF_MEMORY);
         }
         refusal
     }
@@ -547,7 +567,8 @@ impl Turn<'_> {
             return Flow::Wait(wait);
         }
         let key = prepared.key.map(|key| key.key(argv));
-        let data = DataCall { id, flags: hot.flags, run, argv, key, slot: None };
+        let actor = self.conn.client.id;
+        let data = DataCall { id, flags: hot.flags, run, argv, key, slot: None, actor };
         match prepared.slots {
             Slots::One(slot) => {
                 self.data_in_slot(&DataCall { slot: Some(slot), ..data }, slot, locked)
@@ -575,6 +596,7 @@ impl Turn<'_> {
         {
             self.conn.unserved.extend(missing.ready);
         }
+        tracking::flush(self.node);
     }
 
     /// Calls the handler of a data command and appends its effects.
@@ -589,7 +611,8 @@ impl Turn<'_> {
         self.effects.set_heard(self.node.replication.wants_writes());
         self.conn.guard(self.view.word);
         let view = self.view;
-        let (outcome, expired, (hits, misses)) = {
+        let wanted = view.live.data.notify;
+        let (outcome, expired, notes, (hits, misses)) = {
             let mut random = self.worker.random.borrow_mut();
             let mut call = Call {
                 argv: data.argv,
@@ -608,16 +631,23 @@ impl Turn<'_> {
                 fieldsets: &mut self.conn.fieldsets,
                 first_key: data.key,
             };
+            call.db.set_actor(data.actor);
+            if wanted.intersects(EventClass::NOTED) {
+                call.db.note();
+            }
             let outcome = (data.run)(&mut call);
-            (
-                outcome,
-                take_removals(&mut call.db, view.live.data.lazy_free.expire),
-                call.db.lookups(),
-            )
+            let expired = take_removals(&mut call.db, view.live.data.lazy_free.expire);
+            (outcome, expired, call.db.take_notes(), call.db.lookups())
         };
+        if self.conn.listening && data.flags.has(Flags::READ) {
+            self.remember_read(data);
+        }
         if data.flags.has(Flags::READ) {
             self.worker.stats.hits.add(hits.into());
             self.worker.stats.misses.add(misses.into());
+        }
+        if !wanted.is_none() {
+            self.notify(wanted, data, &expired, notes);
         }
         if self.effects.changes() > 0 || self.effects.rewritten().is_some() || !expired.is_empty() {
             self.propagate(data.slot, data.argv, expired);
@@ -625,14 +655,27 @@ impl Turn<'_> {
         outcome
     }
 
+    /// Publishes what happened to keys: those that had run out first, then what was noted on the way,
+    /// then what the handler said.
+    #[cold]
+    fn notify(
+        &mut self,
+        wanted: EventClass,
+        data: &DataCall<'_>,
+        expired: &[Removal],
+        notes: Notes,
+    ) {
+        let node = self.node;
+        expired.iter().for_each(|removal| pubsub::notify_removal(node, wanted, removal));
+        pubsub::notify_notes(node, wanted, notes, data.flags.has(Flags::READ));
+        for event in self.effects.events() {
+            pubsub::notify(node, wanted, (event.class, event.name), event.db, &event.key);
+        }
+    }
+
     /// Appends the effects of the command just executed: keys that had run out first, then what the
     /// handler said, or the command as it came.
-    fn propagate(
-        &mut self,
-        slot: Option<Slot>,
-        argv: Args<'_>,
-        removed: Vec<(DbIndex, OwnedArgs)>,
-    ) {
+    fn propagate(&mut self, slot: Option<Slot>, argv: Args<'_>, removed: Vec<Removal>) {
         let changes = self.effects.changes();
         self.worker.stats.changes.add(changes);
         self.worker.stats.expired.add(removed.len() as u64);
@@ -642,7 +685,7 @@ impl Turn<'_> {
         let db = self.conn.db;
         if let Some(kept) = &mut self.conn.propagated {
             // Inside a transaction: kept until its end, then appended in one piece.
-            kept.extend(removed);
+            kept.extend(removed.into_iter().map(|removal| (removal.db, removal.command)));
             match self.effects.rewritten() {
                 Some(commands) => kept.extend(commands.iter().map(|c| (db, c.clone()))),
                 None if changes > 0 => kept.push((db, argv.into())),
@@ -651,7 +694,7 @@ impl Turn<'_> {
             return;
         }
         let mut commands: smallvec::SmallVec<[(DbIndex, Args<'_>); 4]> =
-            removed.iter().map(|(db, removed)| (*db, removed.as_args())).collect();
+            removed.iter().map(|removal| (removal.db, removal.command.as_args())).collect();
         match self.effects.rewritten() {
             Some(rewritten) => commands.extend(rewritten.iter().map(|c| (db, c.as_args()))),
             None if changes > 0 => commands.push((db, argv)),
@@ -742,6 +785,7 @@ impl Turn<'_> {
             self.propagate(None, argv, Vec::new());
         }
         self.settle(id, start, outcome, argv);
+        tracking::flush(self.node);
     }
 
     fn waits(paused: Paused, flags: Flags) -> Option<Wait> {
@@ -760,9 +804,12 @@ impl Turn<'_> {
             return Ok(());
         }
         let map = self.node.slot_map.load();
-        let replica_reads =
-            self.conn.readonly && flags.has(Flags::READ) && !flags.has(Flags::WRITE);
-        match map.route(slot, replica_reads, settings.cluster_require_full_coverage) {
+        let of_shard_channel = flags.has(Flags::PUBSUB);
+        let replica_reads = of_shard_channel
+            || (self.conn.readonly && flags.has(Flags::READ) && !flags.has(Flags::WRITE));
+        let full_coverage = settings.cluster_require_full_coverage
+            && !(of_shard_channel && settings.cluster_allow_pubsubshard_when_down);
+        match map.route(slot, replica_reads, full_coverage) {
             slotward_cluster::Route::Serve => Ok(()),
             refusal => {
                 let refusal = refusal.seen_at(self.conn.told_host.as_deref());
@@ -901,6 +948,25 @@ impl Turn<'_> {
         );
     }
 
+    /// Puts behind the replies what is published for the connection, if something is.
+    #[cold]
+    pub(crate) fn hear(&mut self) {
+        pubsub::hand_on(self.worker);
+        if self.conn.mailbox.has_mail() {
+            self.conn.mailbox.move_to(self.reply.buffer_mut());
+        }
+    }
+
+    /// A command of a connection that listens is over.
+    #[cold]
+    pub(crate) fn after_listener(&mut self) {
+        if let Some(tracked) = &mut self.conn.tracked {
+            tracked.after_command(self.conn.transaction.is_some());
+        }
+        self.conn.pushed = false;
+        self.hear();
+    }
+
     /// Takes back a reply that the client does not want (`CLIENT REPLY OFF|SKIP`).
     #[inline]
     pub(crate) fn hush(&mut self, start: usize) {
@@ -911,6 +977,7 @@ impl Turn<'_> {
 
     #[cold]
     fn hush_cold(&mut self, start: usize) {
+        let start = if std::mem::take(&mut self.conn.pushed) { self.reply.len() } else { start };
         match self.conn.replies {
             Replies::On => {}
             Replies::Off => self.reply.truncate(start),
@@ -937,7 +1004,9 @@ impl Turn<'_> {
         let start = self.reply.len();
         match hot.exec {
             Exec::Data(run) => {
-                let data = DataCall { id, flags: hot.flags, run, argv, key: None, slot: None };
+                let actor = self.conn.client.id;
+                let data =
+                    DataCall { id, flags: hot.flags, run, argv, key: None, slot: None, actor };
                 let outcome = self.call_and_propagate(&data, locked);
                 self.settle_quietly(id, start, outcome, argv);
             }

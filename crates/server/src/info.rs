@@ -10,6 +10,7 @@ use slotward_keyspace::DbIndex;
 use crate::client::mark;
 use crate::memory::{self, human};
 use crate::node::Node;
+use crate::pubsub::Scope;
 use crate::stats::Totals;
 use crate::{REDIS_VERSION, VERSION, clock};
 
@@ -172,7 +173,8 @@ const CLIENTS: &[Field] = &[
         sizes.max().unwrap_or(0).to_string()
     }),
     ("blocked_clients", |seen| clients_with(seen, mark::BLOCKED).to_string()),
-    ("tracking_clients", |_| "0".to_owned()),
+    ("pubsub_clients", |seen| clients_with(seen, mark::SUBSCRIBED).to_string()),
+    ("tracking_clients", |seen| seen.node.tracking.clients().to_string()),
     ("clients_in_timeout_table", |_| "0".to_owned()),
     ("total_blocking_keys", |seen| seen.node.keyspace.awaited_keys().0.to_string()),
     ("total_blocking_keys_on_nokey", |seen| seen.node.keyspace.awaited_keys().1.to_string()),
@@ -236,7 +238,7 @@ const MEMORY: &[Field] = &[
         let clients = seen.node.clients.all();
         clients.iter().map(|client| client.memory_bytes()).sum::<u64>().to_string()
     }),
-    ("mem_cluster_links", |_| "0".to_owned()),
+    ("mem_cluster_links", |seen| seen.node.pubsub.links.waiting_bytes().to_string()),
     ("mem_aof_buffer", |_| "0".to_owned()),
     ("mem_allocator", |seen| {
         // Another allocator (in tests) keeps no statistics.
@@ -326,9 +328,10 @@ const STATS: &[Field] = &[
     ("current_eviction_exceeded_time", |_| "0".to_owned()),
     ("keyspace_hits", |seen| seen.totals.hits.to_string()),
     ("keyspace_misses", |seen| seen.totals.misses.to_string()),
-    ("pubsub_channels", |_| "0".to_owned()),
-    ("pubsub_patterns", |_| "0".to_owned()),
-    ("pubsubshard_channels", |_| "0".to_owned()),
+    ("pubsub_channels", |seen| seen.node.pubsub.count(Scope::Channel).to_string()),
+    ("pubsub_patterns", |seen| seen.node.pubsub.count(Scope::Pattern).to_string()),
+    ("pubsubshard_channels", |seen| seen.node.pubsub.count(Scope::Shard).to_string()),
+    ("pubsub_link_messages_dropped", |seen| seen.node.pubsub.links.dropped().to_string()),
     ("latest_fork_usec", |_| "0".to_owned()),
     ("total_forks", |_| "0".to_owned()),
     ("migrate_cached_sockets", |_| "0".to_owned()),
@@ -339,9 +342,9 @@ const STATS: &[Field] = &[
     ("active_defrag_key_misses", |_| "0".to_owned()),
     ("total_active_defrag_time", |_| "0".to_owned()),
     ("current_active_defrag_time", |_| "0".to_owned()),
-    ("tracking_total_keys", |_| "0".to_owned()),
-    ("tracking_total_items", |_| "0".to_owned()),
-    ("tracking_total_prefixes", |_| "0".to_owned()),
+    ("tracking_total_keys", |seen| seen.node.tracking.keys().to_string()),
+    ("tracking_total_items", |seen| seen.node.tracking.items().to_string()),
+    ("tracking_total_prefixes", |seen| seen.node.tracking.prefixes().to_string()),
     ("unexpected_error_replies", |_| "0".to_owned()),
     ("total_error_replies", |seen| seen.totals.errors.to_string()),
     ("dump_payload_sanitizations", |_| "0".to_owned()),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use slotward_commands::{DataSettings, EventClass, LazyFree};
+use slotward_commands::{DataSettings, LazyFree};
 use slotward_config::{BufferLimit, Settings};
 use slotward_keyspace::EncodingLimits;
 use slotward_resp::Limits;
 
 use crate::clock;
+use crate::pubsub;
 
 /// The settings, and what follows from them.
 #[derive(Debug)]
@@ -74,8 +75,7 @@ fn data_settings(settings: &Settings) -> DataSettings {
         },
         string_bytes_max: bytes(settings.proto_max_bulk_len),
         hll_sparse_bytes_max: bytes(settings.hll_sparse_max_bytes),
-        // Nobody can subscribe yet, so events would be collected for nothing.
-        notify: EventClass::NONE,
+        notify: pubsub::classes(settings),
         databases: u16::try_from(database_count(settings)).unwrap_or(u16::MAX),
         cluster_enabled: settings.cluster_enabled,
         counts_accesses: settings.maxmemory_policy.ends_with("lfu"),

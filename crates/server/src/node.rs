@@ -14,6 +14,7 @@ use slotward_config::Config;
 use slotward_keyspace::{Db, ExpiryPolicy, Keyspace};
 
 use crate::barrier::Barrier;
+use crate::blocking;
 use crate::call::CommandTable;
 use crate::client::Clients;
 use crate::clock;
@@ -23,10 +24,12 @@ use crate::garbage::Garbage;
 use crate::live::{Live, database_count};
 use crate::memory;
 use crate::pause::{Pause, Paused};
+use crate::pubsub::{self, PubSub};
 use crate::replication::Replication;
 use crate::shutdown::Shutdown;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
+use crate::tracking::{self, Tracking};
 use crate::view::{RoleView, RoleWord, ServedSlots};
 use crate::worker::{Inbox, Job, Worker};
 
@@ -66,6 +69,10 @@ pub(crate) struct Node {
     pub(crate) slow_log: SlowLog,
     /// `CLIENT PAUSE`.
     pub(crate) pause: Pause,
+    /// Who has subscribed to what.
+    pub(crate) pubsub: PubSub,
+    /// Which clients keep copies of which keys.
+    pub(crate) tracking: Arc<Tracking>,
     /// The log, the replicas, the master.
     pub(crate) replication: Replication,
     /// The control plane, once it runs.
@@ -132,6 +139,8 @@ impl Node {
             commands,
             slow_log: SlowLog::default(),
             pause: Pause::default(),
+            pubsub: PubSub::new(origin.workers + 1),
+            tracking: Tracking::new(),
             replication: Replication::new(&settings, managed),
             control: OnceLock::new(),
             attending: tokio::sync::Mutex::new(origin.attended),
@@ -146,6 +155,7 @@ impl Node {
             seed: seed[2].rotate_left(17) ^ seed[3],
         };
         node.keyspace.set_access_rule(eviction::access_rule(&settings));
+        node.keyspace.set_listener(node.tracking.clone());
         node.measure_memory();
         Ok(Arc::new(node))
     }
@@ -240,17 +250,28 @@ impl Node {
         }
     }
 
-    /// Tells the replicas of keys that were removed because their time had come. To be called
-    /// while the slots are still held.
+    /// Tells the replicas, and those who listen, of keys that were removed because their time had
+    /// come. To be called while the slots are still held.
     pub(crate) fn propagate_expired(&self, db: &mut Db<'_>) -> usize {
-        let removed = slotward_commands::take_removals(db, self.live.load().data.lazy_free.expire);
-        if self.replication.wants_writes() {
-            for (index, command) in &removed {
-                let slot = slotward_types::slot_of(&command.as_args()[1]);
-                self.replication.append(Some(slot), &[(*index, command.as_args())]);
+        let live = self.live.load();
+        let removed = slotward_commands::take_removals(db, live.data.lazy_free.expire);
+        let wanted = live.data.notify;
+        for removal in &removed {
+            if self.replication.wants_writes() {
+                let slot = slotward_types::slot_of(removal.key());
+                self.replication.append(Some(slot), &[(removal.db, removal.command.as_args())]);
             }
+            pubsub::notify_removal(self, wanted, removal);
         }
+        tracking::flush(self);
         removed.len()
+    }
+
+    /// To be called after a change of the slots served here.
+    pub(crate) fn on_slots(&self) {
+        blocking::on_slots(self);
+        tracking::on_slots(self);
+        self.pubsub.on_slots(&self.slot_map.load());
     }
 
     /// Publishes the settings after a change.
@@ -259,6 +280,7 @@ impl Node {
         self.keyspace.set_access_rule(eviction::access_rule(config.settings()));
         self.measure_memory();
         self.replication.on_settings(config.settings());
+        tracking::limit(self);
     }
 
     /// Whether the node is part of a cluster.

@@ -2,6 +2,7 @@
 //! its rates.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use slotward_types::Slot;
 use crate::blocking;
 use crate::clock;
 use crate::eviction;
+use crate::node::Node;
 use crate::worker::Worker;
 
 /// Between two looks for keys whose time has come, and two samples of the rates.
@@ -45,6 +47,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         }
         if ticks.is_multiple_of(10) {
             close_idle(&worker);
+            check_mailboxes(node);
         }
         // Whoever makes a key ready serves those who wait for it; a master that could not write
         // then does it now, as does anybody who should have and did not.
@@ -128,11 +131,25 @@ fn close_idle(worker: &Rc<Worker>) {
     }
     let oldest = clock::unix_now().0 - i64::try_from(timeout).unwrap_or(i64::MAX / 2000) * 1000;
     for client in worker.node.clients.all() {
-        let exempt =
-            client.is(mark::REPLICA) || client.is(mark::MASTER) || client.is(mark::BLOCKED);
+        let exempt = [mark::REPLICA, mark::MASTER, mark::BLOCKED, mark::SUBSCRIBED]
+            .into_iter()
+            .any(|exempt| client.is(exempt));
         if !exempt && client.last_active.load(Ordering::Relaxed) < oldest {
             tracing::debug!(client = client.id, "closing an idle connection");
             client.kill();
         }
+    }
+}
+
+/// Ends subscribers that have not read for too long what was published for them.
+fn check_mailboxes(node: &Arc<Node>) {
+    if !node.pubsub.has_subscribers() && !node.tracking.is_used() {
+        return;
+    }
+    for worker in 0..node.worker_count() {
+        node.spawn_on(worker, |worker| async move {
+            let limit = worker.node.live.load().settings.client_output_buffer_limit.pubsub;
+            worker.local.borrow().check(&limit);
+        });
     }
 }

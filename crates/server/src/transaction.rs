@@ -8,12 +8,12 @@ use slotward_keyspace::{Db, DbIndex, Locked};
 use slotward_resp::OwnedArgs;
 use slotward_types::Slot;
 
-use crate::call::{Exec, Handler};
 use crate::client::mark;
 use crate::clock;
 use crate::connection::{Batch, End, Watched};
 use crate::execute::{View, try_lock_all};
 use crate::node::Node;
+use crate::tracking;
 
 /// What has been queued since `MULTI`.
 #[derive(Debug, Default)]
@@ -163,7 +163,7 @@ fn needs(node: &Node, transaction: &Transaction, watched: &[Watched]) -> Needs {
         if !hot.flags.has(Flags::STALE) {
             needs.common = Flags::NONE;
         }
-        needs.whole |= matches!(hot.exec, Exec::Node(Handler::Whole(_) | Handler::Later(_)));
+        needs.whole |= hot.exec.is_about_more_than_keys();
     }
     let watched = watched.iter().map(|watched| slotward_types::slot_of(&watched.key));
     needs.slots = needs.routed.iter().copied().chain(watched).collect();
@@ -224,6 +224,7 @@ fn run(
         let slot = if needs.slots.len() == 1 && !needs.whole { Some(needs.slots[0]) } else { None };
         turn.conn.last_write = turn.node.replication.append(slot, &commands);
     }
+    tracking::flush(turn.node);
     if turn.node.keyspace.has_ready() {
         // It may have taken long.
         batch.view.now = clock::unix_now();

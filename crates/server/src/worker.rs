@@ -19,6 +19,7 @@ use crate::connection;
 use crate::eviction;
 use crate::execute::Prepared;
 use crate::node::Node;
+use crate::pubsub::{self, Local, Post};
 use crate::stats::WorkerStats;
 use crate::stream::Accepted;
 
@@ -55,6 +56,12 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     /// Its randomness.
     pub(crate) random: RefCell<Random>,
+    /// Its number.
+    pub(crate) index: u16,
+    /// What is published for its connections.
+    pub(crate) post: Arc<Post>,
+    /// Which of its connections have subscribed to what.
+    pub(crate) local: RefCell<Local>,
     /// Keys that it may evict next.
     pub(crate) evictable: RefCell<eviction::Pool>,
     /// How many connections have replies that wait for the end of the round.
@@ -231,12 +238,16 @@ async fn run(node: Arc<Node>, index: usize, mut inbox: mpsc::UnboundedReceiver<J
         participant: node.barrier.participant(),
         stats: node.stats.worker(index),
         random: RefCell::new(Random::new(node.seed_for(index))),
+        index: u16::try_from(index).expect("there are few workers"),
+        post: Arc::clone(node.pubsub.post(index)),
+        local: RefCell::default(),
         evictable: RefCell::default(),
         pool: RefCell::default(),
         unwritten: Cell::default(),
         replies: RefCell::default(),
         node: node.clone(),
     });
+    tokio::task::spawn_local(pubsub::run(worker.clone()));
     loop {
         let job = tokio::select! {
             job = inbox.recv() => job,

@@ -26,6 +26,11 @@ pub(crate) async fn finish_batch(
     conn: &mut Conn,
     mut lent: Lent,
 ) -> Result<(), End> {
+    // Messages that came meanwhile follow the replies; an answer that is still awaited comes before
+    // those that come after it.
+    if conn.mailbox.has_mail() && conn.blocked.is_none() {
+        conn.mailbox.move_to(lent.reply.buffer_mut());
+    }
     if lent.reply.is_empty() || lent.reply.len() > DEFERRED_BYTES_MAX {
         return write(worker, stream, conn, lent.reply.as_bytes()).await;
     }

@@ -18,6 +18,7 @@ use crate::collections::Hash;
 use crate::entry::{Entry, EntryView};
 use crate::hash::Key;
 use crate::keyspace::{DbIndex, Keyspace};
+use crate::listen::{Noted, Notes};
 use crate::lock::Locked;
 use crate::table::{Table, Thin};
 use crate::value::EncodingLimits;
@@ -95,6 +96,10 @@ pub struct Db<'a> {
     rare: Option<Box<Rare>>,
     hits: u32,
     misses: u32,
+    /// For whom this works; 0 for nobody.
+    actor: u64,
+    /// What is noted, if it is asked for.
+    notes: Option<Box<Notes>>,
 }
 
 impl<'a> Db<'a> {
@@ -126,6 +131,8 @@ impl<'a> Db<'a> {
             rare: None,
             hits: 0,
             misses: 0,
+            actor: 0,
+            notes: None,
         }
     }
 
@@ -142,6 +149,30 @@ impl<'a> Db<'a> {
     pub fn select(&mut self, index: DbIndex) {
         assert!(index.0 < self.keyspace.databases(), "there is no {index:?}");
         self.index = index;
+    }
+
+    /// Says for whom this works, for those who hear of its changes. What time does of its own is
+    /// nobody's.
+    #[inline]
+    pub fn set_actor(&mut self, actor: u64) {
+        self.actor = actor;
+    }
+
+    /// From now on what [`Noted`] tells is kept for [`Db::take_notes`].
+    pub fn note(&mut self) {
+        self.notes.get_or_insert_default();
+    }
+
+    /// What was noted since this was last asked.
+    pub fn take_notes(&mut self) -> Notes {
+        self.notes.as_deref_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    #[inline]
+    fn noted(&mut self, noted: Noted, key: &Key<'_>) {
+        if let Some(notes) = &mut self.notes {
+            notes.push((noted, self.index, key.bytes.into()));
+        }
     }
 
     /// The operation's time.
@@ -251,7 +282,7 @@ impl<'a> Db<'a> {
         let expiry = view.field_expiry();
         self.field_expiry_moved(lent.slot, lent.db, view.key(), lent.expiry_before, expiry);
         if !lent.unchanged {
-            self.keyspace.watches.changed(lent.slot, lent.db, view.key());
+            self.keyspace.watches.changed(lent.slot, lent.db, view.key(), self.actor);
         }
     }
 }

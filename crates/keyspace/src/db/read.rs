@@ -6,6 +6,7 @@ use super::{Db, ExpiryPolicy};
 use crate::collections::{Array, Hash, List, Set, SortedSet, Stream, VectorSet};
 use crate::entry::{Collection, Entry, EntryView, collection_at};
 use crate::hash::Key;
+use crate::listen::Noted;
 use crate::table::Thin;
 use crate::value::{Kind, ObjectInfo, Str, ValueRef, WrongType};
 
@@ -96,6 +97,7 @@ impl Db<'_> {
             self.hits += 1;
         } else {
             self.misses += 1;
+            self.noted(Noted::Missed, key);
         }
         found
     }

@@ -11,6 +11,7 @@ use crate::counters::Counted;
 use crate::entry::{Collection, Entry, EntryView, Payload, collection_at};
 use crate::hash::Key;
 use crate::keyspace::DbIndex;
+use crate::listen::Noted;
 use crate::table::{Home, Place, Table, Thin};
 use crate::value::{Str, Value, ValueRef, WrongType, parse_int};
 
@@ -385,6 +386,9 @@ impl<'a> Db<'a> {
                 self.expire(self.index, key);
                 self.add(key, payload, after_absence(expiry));
             }
+            Some(place) if self.notes.is_some() => {
+                self.note_overwritten(key, place, payload, expiry);
+            }
             Some(place) => {
                 let expiry_stays = match expiry {
                     SetExpiry::Clear => place.view().expires_at().is_none(),
@@ -405,7 +409,7 @@ impl<'a> Db<'a> {
     #[inline]
     fn note_written(&self, key: &Key<'_>, view: EntryView<'_>) {
         Entry::touch(view, self.clock.written(view.access()));
-        self.keyspace.watches.changed(key.slot, self.index, key.bytes);
+        self.keyspace.watches.changed(key.slot, self.index, key.bytes, self.actor);
     }
 
     /// Puts a payload in the place of another. The home has been captured.
@@ -439,6 +443,22 @@ impl<'a> Db<'a> {
         self.changed(key, before, place.view());
     }
 
+    #[cold]
+    fn note_overwritten(
+        &mut self,
+        key: &Key<'_>,
+        place: Place<'a, Entry>,
+        payload: Payload<'_>,
+        expiry: SetExpiry,
+    ) {
+        let kind_was = place.view().value().kind();
+        self.overwrite(key, place, payload, expiry);
+        self.noted(Noted::Overwritten, key);
+        if self.kind(key) != Some(kind_was) {
+            self.noted(Noted::Retyped, key);
+        }
+    }
+
     /// Removes an expired key that the policy hides, before a key of the same name is added.
     fn drop_hidden(&mut self, key: &Key<'_>) {
         if self.policy == ExpiryPolicy::Hide {
@@ -470,7 +490,8 @@ impl<'a> Db<'a> {
             self.expiry_changed(key.slot, None, at);
         }
         self.field_expiry_moved(key.slot, index, key.bytes, None, field_expiry);
-        self.keyspace.watches.changed(key.slot, index, key.bytes);
+        self.keyspace.watches.changed(key.slot, index, key.bytes, self.actor);
+        self.noted(Noted::Added, key);
     }
 
     /// Takes a key's entry out, expired or not.
@@ -488,7 +509,7 @@ impl<'a> Db<'a> {
         }
         self.field_expiry_moved(key.slot, db, key.bytes, entry.view().field_expiry(), None);
         self.count_bytes(db, groups_before + entry.view().memory(), table.heap_bytes());
-        self.keyspace.watches.changed(key.slot, db, key.bytes);
+        self.keyspace.watches.changed(key.slot, db, key.bytes, self.actor);
         Some(entry)
     }
 
@@ -513,10 +534,13 @@ impl<'a> Db<'a> {
 
     /// Removes an expired key and notes it.
     pub(super) fn expire(&mut self, db: DbIndex, key: &Key<'_>) {
+        // Time has done it, not who met the key.
+        let actor = std::mem::take(&mut self.actor);
         if let Some(entry) = self.take_entry(db, key) {
             self.discard(entry);
             self.rare().expired.push((db, key.bytes.into()));
         }
+        self.actor = actor;
     }
 
     /// Removes the fields of a hash whose time has come and notes them. Does nothing if there are
@@ -524,6 +548,7 @@ impl<'a> Db<'a> {
     pub(super) fn expire_fields(&mut self, db: DbIndex, key: &Key<'_>) {
         self.settle();
         let selected = std::mem::replace(&mut self.index, db);
+        let actor = std::mem::take(&mut self.actor);
         let now = self.now;
         let raw = self.table_mut(db, key.slot).place(key.hash, key.bytes).map(|place| place.raw());
         if let Some(Ok(hash)) = raw.map(|raw| self.lend_raw::<Hash>(key, raw)) {
@@ -542,6 +567,7 @@ impl<'a> Db<'a> {
             }
         }
         self.index = selected;
+        self.actor = actor;
     }
 
     /// Notes when the first field of a hash ends, which has changed perhaps.
@@ -584,7 +610,7 @@ impl<'a> Db<'a> {
     #[inline]
     fn changed(&self, key: &Key<'_>, bytes_before: usize, now: EntryView<'_>) {
         self.count_bytes(self.index, bytes_before, now.memory());
-        self.keyspace.watches.changed(key.slot, self.index, key.bytes);
+        self.keyspace.watches.changed(key.slot, self.index, key.bytes, self.actor);
     }
 
     fn expiry_changed(&self, slot: Slot, was: Option<UnixMillis>, is: Option<UnixMillis>) {

@@ -10,6 +10,7 @@ use crate::client::{Client, mark};
 use crate::clock;
 use crate::connection::Replies;
 use crate::pause::Paused;
+use crate::tracking;
 
 const fn sub(
     name: &'static str,
@@ -23,6 +24,16 @@ const fn sub(
 }
 
 const ON_OFF: &[Arg] = &[Arg::one_of("enabled", &[Arg::word("on", "ON"), Arg::word("off", "OFF")])];
+
+const TRACKING: &[Arg] = &[
+    Arg::one_of("status", &[Arg::word("on", "ON"), Arg::word("off", "OFF")]),
+    Arg::integer("client-id").token("REDIRECT").optional(),
+    Arg::string("prefix").token("PREFIX").optional().multiple(),
+    Arg::word("bcast", "BCAST").optional(),
+    Arg::word("optin", "OPTIN").optional(),
+    Arg::word("optout", "OPTOUT").optional(),
+    Arg::word("noloop", "NOLOOP").optional(),
+];
 
 /// Rows of the family.
 pub(crate) const COMMANDS: &[NodeCommand] = &[NodeCommand::container(
@@ -134,15 +145,33 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[NodeCommand::container(
         ),
         NodeCommand::new(
             sub("getredir", 2, NODE, "6.0.0", "Tells where invalidations are sent.", &[]),
-            Handler::Now(getredir),
+            Handler::Now(tracking::getredir),
         ),
         NodeCommand::new(
             sub("trackinginfo", 2, NODE, "6.2.0", "Tells what is tracked.", &[]),
-            Handler::Now(trackinginfo),
+            Handler::Now(tracking::trackinginfo),
         ),
         NodeCommand::new(
-            sub("tracking", -3, NODE, "6.0.0", "Tracks keys for client-side caches.", ON_OFF),
-            Handler::Now(tracking),
+            sub(
+                "tracking",
+                -3,
+                NODE,
+                "6.0.0",
+                "Tells the client of changes of keys that it keeps copies of.",
+                TRACKING,
+            ),
+            Handler::Now(tracking::tracking),
+        ),
+        NodeCommand::new(
+            sub(
+                "caching",
+                3,
+                NODE,
+                "6.0.0",
+                "Says whether the next command's keys are tracked.",
+                &[Arg::one_of("mode", &[Arg::word("yes", "YES"), Arg::word("no", "NO")])],
+            ),
+            Handler::Now(tracking::caching),
         ),
         NodeCommand::new(
             sub("help", 2, ANYTIME, "5.0.0", "Lists the subcommands.", &[]),
@@ -423,31 +452,6 @@ fn unblock(call: &mut NodeCall<'_>) -> Outcome {
     Ok(())
 }
 
-fn getredir(call: &mut NodeCall<'_>) -> Outcome {
-    call.reply.integer(-1);
-    Ok(())
-}
-
-fn trackinginfo(call: &mut NodeCall<'_>) -> Outcome {
-    call.reply.map(3);
-    call.reply.bulk(b"flags");
-    call.reply.set(1);
-    call.reply.bulk(b"off");
-    call.reply.bulk(b"redirect");
-    call.reply.integer(-1);
-    call.reply.bulk(b"prefixes");
-    call.reply.array(0);
-    Ok(())
-}
-
-fn tracking(call: &mut NodeCall<'_>) -> Outcome {
-    if on_or_off(call)? {
-        return Err(CmdError::text("ERR Client-side caching is not available yet"));
-    }
-    call.reply.ok();
-    Ok(())
-}
-
 fn help(call: &mut NodeCall<'_>) -> Outcome {
     super::help(
         call,
@@ -461,7 +465,8 @@ fn help(call: &mut NodeCall<'_>) -> Outcome {
             "PAUSE <milliseconds> [WRITE|ALL] | UNPAUSE",
             "NO-EVICT ON|OFF | NO-TOUCH ON|OFF",
             "UNBLOCK <id> [TIMEOUT|ERROR]",
-            "TRACKINGINFO | GETREDIR",
+            "TRACKING ON|OFF [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",
+            "CACHING YES|NO | TRACKINGINFO | GETREDIR",
         ],
     );
     Ok(())

@@ -9,8 +9,7 @@ use crate::call::{Handler, NodeCall, NodeCommand, Outcome};
 use crate::client::mark;
 use crate::connection::Replies;
 
-const ALWAYS: Flags =
-    NODE.and(Flags::FAST).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY).and(Flags::WHILE_SUBSCRIBED);
+const ALWAYS: Flags = NODE.and(Flags::FAST).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
 
 /// Rows of the family.
 pub(crate) const COMMANDS: &[NodeCommand] = &[
@@ -46,7 +45,7 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
         row(
             "quit",
             -1,
-            ALWAYS.and(Flags::NOT_QUEUED),
+            ALWAYS.and(Flags::NOT_QUEUED).and(Flags::WHILE_SUBSCRIBED),
             Group::Connection,
             "1.0.0",
             "Ends the connection.",
@@ -57,7 +56,7 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
         row(
             "reset",
             1,
-            ALWAYS.and(Flags::NOT_QUEUED),
+            ALWAYS.and(Flags::NOT_QUEUED).and(Flags::WHILE_SUBSCRIBED),
             Group::Connection,
             "6.2.0",
             "Brings the connection back to how it began.",
@@ -108,6 +107,13 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[
 ];
 
 fn ping(call: &mut NodeCall<'_>) -> Outcome {
+    if call.argv.len() <= 2 && call.conn.is_confined() {
+        // Shaped like a message, which is all that the client expects.
+        call.reply.array(2);
+        call.reply.bulk(b"pong");
+        call.reply.bulk(call.argv.get(1).unwrap_or_default());
+        return Ok(());
+    }
     match call.argv.len() {
         1 => call.reply.simple("PONG"),
         2 => call.reply.bulk(&call.argv[1]),
@@ -129,6 +135,8 @@ fn quit(call: &mut NodeCall<'_>) -> Outcome {
 
 fn reset(call: &mut NodeCall<'_>) -> Outcome {
     call.conn.end_transaction();
+    call.conn.unsubscribe_all(call.worker);
+    call.conn.untrack(call.node);
     call.conn.db = DbIndex::default();
     call.conn.readonly = false;
     call.conn.fieldsets.clear();

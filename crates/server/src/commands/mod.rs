@@ -31,6 +31,7 @@ pub(crate) fn all() -> Vec<&'static [NodeCommand]> {
         debug::COMMANDS,
         cluster::COMMANDS,
         slotward::COMMANDS,
+        crate::pubsub::COMMANDS,
         crate::replication::COMMANDS,
     ]
 }

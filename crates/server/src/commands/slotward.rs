@@ -5,10 +5,16 @@ use slotward_commands::{Arg, CmdError, Command, Group};
 use super::{ADMIN, container, row};
 use crate::call::{Handler, Later, NodeCall, NodeCommand, Outcome};
 use crate::control::{self, Attended};
+use crate::pubsub::{Scope, relay};
 
 /// Rows of the family.
 pub(crate) const COMMANDS: &[NodeCommand] = &[NodeCommand::container(
-    container("slotward", Group::Server, "1.0.0", "What sentinels say to a node. Internal."),
+    container(
+        "slotward",
+        Group::Server,
+        "1.0.0",
+        "What sentinels and other nodes say to a node. Internal.",
+    ),
     &[
         NodeCommand::new(
             Command {
@@ -62,6 +68,34 @@ pub(crate) const COMMANDS: &[NodeCommand] = &[NodeCommand::container(
             },
             Handler::Now(hello),
         ),
+        NodeCommand::new(
+            Command {
+                args: &[Arg::string("channel"), Arg::string("message")],
+                ..row(
+                    "publish",
+                    4,
+                    ADMIN,
+                    Group::Server,
+                    "1.0.0",
+                    "Sends what another node has published to those who listen here.",
+                )
+            },
+            Handler::Now(publish),
+        ),
+        NodeCommand::new(
+            Command {
+                args: &[Arg::string("shardchannel"), Arg::string("message")],
+                ..row(
+                    "spublish",
+                    4,
+                    ADMIN,
+                    Group::Server,
+                    "1.0.0",
+                    "As PUBLISH, for a shard channel.",
+                )
+            },
+            Handler::Now(spublish),
+        ),
     ],
 )];
 
@@ -70,6 +104,14 @@ fn hello(call: &mut NodeCall<'_>) -> Outcome {
     call.reply.array(others.len());
     others.iter().for_each(|text| call.reply.bulk(text.as_bytes()));
     Ok(())
+}
+
+fn publish(call: &mut NodeCall<'_>) -> Outcome {
+    relay(call, Scope::Channel)
+}
+
+fn spublish(call: &mut NodeCall<'_>) -> Outcome {
+    relay(call, Scope::Shard)
 }
 
 fn attend<'a>(call: &'a mut NodeCall<'_>) -> Later<'a> {

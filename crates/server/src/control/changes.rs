@@ -10,6 +10,7 @@ use slotward_types::{Epoch, Slot};
 
 use super::{ClusterChange, agent};
 use crate::node::Node;
+use crate::tracking;
 
 /// What a change is judged by.
 pub(super) struct View<'a> {
@@ -131,6 +132,11 @@ fn failover(view: &View<'_>, force: bool) -> Result<Plan, String> {
 
 /// A node that has left its shard lets go of the data it held for it.
 pub(super) async fn empty(node: &Node) {
-    let detached = node.barrier.run(|| node.keyspace.flush(DbSet::All)).await;
+    let flush = || {
+        let detached = node.keyspace.flush(DbSet::All);
+        tracking::flush(node);
+        detached
+    };
+    let detached = node.barrier.run(flush).await;
     node.garbage.drop_later(detached);
 }

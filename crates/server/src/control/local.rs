@@ -11,7 +11,6 @@ use slotward_failover::{Basis, Entry, NodeRole, Registration, Rejected, apply};
 
 use super::state_file::{StateFile, replace};
 use super::{ClusterChange, changes};
-use crate::blocking;
 use crate::node::Node;
 
 /// What decides in a cluster of one.
@@ -88,7 +87,7 @@ impl LocalAuthority {
         let map = SlotMap::new(Arc::new(topology.clone()), Some(self.me.node));
         node.served.set(|slot| map.is_mine(slot));
         node.slot_map.store(Arc::new(map));
-        blocking::on_slots(node);
+        node.on_slots();
     }
 
     /// A client asks for a change.

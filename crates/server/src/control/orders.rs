@@ -88,7 +88,7 @@ impl Told {
             self.node.served.set(|slot| map.is_mine(slot));
         }
         self.node.slot_map.store(Arc::new(map));
-        blocking::on_slots(&self.node);
+        self.node.on_slots();
     }
 
     fn publish_again(&self) {

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::node::Node;
 use crate::replication::load::{LoadError, Loading};
 use crate::stream::Stream;
+use crate::tracking;
 use crate::worker::Worker;
 
 /// How much is read at a time.
@@ -416,6 +417,7 @@ impl Follower {
             .run(|| {
                 let old = node.keyspace.replace(&loaded.keyspace);
                 replication.log.restart(id, offset, Some(db));
+                tracking::flush(node);
                 old
             })
             .await;
