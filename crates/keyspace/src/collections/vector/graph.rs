@@ -372,7 +372,7 @@ impl VectorSet {
         for near in found {
             if !self.has_room(near.node, layer) {
                 let links = self.links_at(near.node, layer).iter().copied();
-                let other = links.filter(|other| self.links_at(*other, layer).len() > 1).last();
+                let other = links.filter(|other| self.links_at(*other, layer).len() > 1).next_back();
                 let Some(other) = other else { continue };
                 self.unlink(near.node, other, layer);
             }
