@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from harness import HOST, eventually
-from resp import Connection, Error, Tagged
+from resp import Connection, Error, Status, Tagged
 
 
 class Listener(Connection):
@@ -381,7 +381,7 @@ def subscribed(node):
 
 
 def test_a_subscriber_that_does_not_read_is_cut(start_node):
-    node = start_node("--client-output-buffer-limit", "pubsub 2mb 0 0")
+    node = start_node("--client-output-buffer-limit", "pubsub", "2mb", "0", "0")
     slow, quick = Listener(node.port), Listener(node.port)
     slow.call("SUBSCRIBE", "c")
     quick.call("SUBSCRIBE", "c")
@@ -400,7 +400,7 @@ def test_a_subscriber_that_does_not_read_is_cut(start_node):
 
 
 def test_the_soft_limit_cuts_a_subscriber_without_more_messages(start_node):
-    node = start_node("--client-output-buffer-limit", "pubsub 0 64kb 1")
+    node = start_node("--client-output-buffer-limit", "pubsub", "0", "64kb", "1")
     slow = Listener(node.port)
     slow.call("SUBSCRIBE", "c")
     publisher = node.client()
@@ -464,7 +464,7 @@ def test_a_cache_that_follows_invalidations_is_never_stale(start_node, mode):
     def read(seed):
         rng, connection, cache = random.Random(seed), Listener(node.port), {}
         connection.call("HELLO", 3)
-        assert connection.call(*f"CLIENT TRACKING ON {mode}".split()) == b"OK"
+        assert connection.call(*f"CLIENT TRACKING ON {mode}".split()) == Status(b"OK")
         while not over.is_set():
             key = rng.choice(keys)
             if key in cache:
@@ -551,7 +551,7 @@ def test_who_listens_in_a_slot_hears_that_it_is_gone(start_node):
     asks.call("SUBSCRIBE", "__slotward__:topology")
     caches.call("HELLO", 3)
     caches.call("CLIENT", "TRACKING", "ON")
-    eventually(lambda: caches.call("SET", "foo", 1) == b"OK", "the slots to be served")
+    eventually(lambda: caches.call("SET", "foo", 1) == Status(b"OK"), "the slots to be served")
     caches.rest()
     assert caches.call("GET", "foo") == b"1"
     listener.call("SSUBSCRIBE", "foo")

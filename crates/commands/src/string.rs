@@ -464,6 +464,9 @@ fn getdel(call: &mut Call<'_>) -> Result<(), CmdError> {
         call.effects.changed(1);
         call.effects.propagate([deletion(call.settings.lazy_free.user_del), key.bytes]);
         call.notify(EventClass::GENERIC, "del", key.bytes);
+    } else {
+        // Reads tell of it themselves.
+        call.notify(EventClass::KEY_MISS, "keymiss", key.bytes);
     }
     Ok(())
 }
@@ -473,6 +476,7 @@ fn getex(call: &mut Call<'_>) -> Result<(), CmdError> {
     let options = Options::parse(call, 2, OptionsOf::GetEx)?;
     let start = call.reply.len();
     if !reply_value(call, &key)? {
+        call.notify(EventClass::KEY_MISS, "keymiss", key.bytes);
         return Ok(());
     }
     if let Some(expiry) = options.expiry {

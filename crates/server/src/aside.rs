@@ -8,11 +8,12 @@ use slotward_commands::CommandId;
 use slotward_keyspace::Locked;
 use slotward_types::Slot;
 
+use crate::admission::View;
 use crate::barrier::Inside;
 use crate::call::{Exec, Handler, Later, Outcome};
 use crate::client::mark;
 use crate::connection::{Batch, End};
-use crate::execute::{Flow, View, Wait, slots_of};
+use crate::execute::{Flow, Wait, slots_of};
 use crate::pause::Paused;
 use crate::stream::Stream;
 use crate::transaction;

@@ -26,11 +26,12 @@ use slotward_keyspace::{Db, DbIndex, ExpiryPolicy, Key, Locked, ReadyKey, Waiter
 use slotward_resp::{Args, OwnedArgs, Protocol, Reply};
 use slotward_types::{ReplOffset, Slot, UnixMillis, slot_of};
 
+use crate::admission::View;
 use crate::call::Exec;
 use crate::client::{Client, mark};
 use crate::clock::{self, Ticks};
 use crate::connection::{Conn, End, Replies, deliver_mail};
-use crate::execute::{DataCall, Turn, View};
+use crate::execute::{DataCall, Turn};
 use crate::node::Node;
 use crate::stream::{Stream, poll_read_vec};
 use crate::tracking;

@@ -21,11 +21,12 @@ use slotward_keyspace::{DbIndex, Watch};
 use slotward_resp::{CommandDecoder, Decoded, Limits, OwnedArgs, Protocol, Reply, Span};
 use slotward_types::{ReplOffset, Slot};
 
+use crate::admission::View;
 use crate::aside;
 use crate::blocking::{self, Answer, Blocked};
 use crate::client::{Client, mark};
 use crate::clock::{self, Ticks};
-use crate::execute::{self, Flow, GROUP, Prepared, Turn, View};
+use crate::execute::{self, Flow, GROUP, Prepared, Turn};
 use crate::pubsub::Mailbox;
 use crate::replication::Handshake;
 use crate::stream::{Accepted, Stream, poll_read_vec};

@@ -5,6 +5,7 @@
 //! **Invariant:** a command executes on the thread that read it, under the locks of its slots,
 //! inside the worker barrier; its effects enter the replication log under the same locks.
 
+mod admission;
 mod allocator;
 mod apply;
 mod aside;

@@ -8,10 +8,11 @@ use slotward_keyspace::{Db, DbIndex, Locked};
 use slotward_resp::OwnedArgs;
 use slotward_types::Slot;
 
+use crate::admission::View;
 use crate::client::mark;
 use crate::clock;
 use crate::connection::{Batch, End, Watched};
-use crate::execute::{View, try_lock_all};
+use crate::execute::try_lock_all;
 use crate::node::Node;
 use crate::tracking;
 

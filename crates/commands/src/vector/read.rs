@@ -161,7 +161,7 @@ pub(super) fn vrandmember(call: &mut Call<'_>) -> Result<(), CmdError> {
     let len = set.len() as u64;
     let elements = match sample {
         Sample::Distinct(count) => {
-            let draw = |number: u64| Some((u128::from(number) * u128::from(len) >> 64) as u32);
+            let draw = |number: u64| Some(((u128::from(number) * u128::from(len)) >> 64) as u32);
             distinct(random, set.len(), count, 0..len as u32, draw)
         }
         Sample::Repeating(count) => {

@@ -67,7 +67,7 @@ impl Links {
         let topology = map.topology();
         let word: &[u8] = if scope == Scope::Shard { b"spublish" } else { b"publish" };
         let mut command = Vec::with_capacity(channel.len() + text.len() + 64);
-        encode_command(&mut command, [b"SLOTWARD".as_slice(), word, channel, text].into_iter());
+        encode_command(&mut command, [b"SLOTWARD".as_slice(), word, channel, text]);
         let to_shard = |id: &NodeId| {
             let shard = topology.owner_of(slot_of(channel));
             shard.is_some_and(|shard| shard.members.contains(id))
@@ -150,7 +150,7 @@ async fn converse(node: &Node, host: &str, port: u16, peer: &Peer) -> io::Result
     let stream = Stream::Tcp(stream);
     authenticate(node, &stream).await?;
     let mut silence = Vec::new();
-    encode_command(&mut silence, [b"CLIENT".as_slice(), b"REPLY", b"OFF"].into_iter());
+    encode_command(&mut silence, [b"CLIENT".as_slice(), b"REPLY", b"OFF"]);
     timeout(PATIENCE, stream.write_all(&silence)).await??;
     let mut sending = Vec::new();
     loop {
@@ -192,7 +192,7 @@ async fn authenticate(node: &Node, stream: &Stream) -> io::Result<()> {
         .flatten()
         .collect();
     let mut command = Vec::new();
-    encode_command(&mut command, words.into_iter());
+    encode_command(&mut command, words);
     timeout(PATIENCE, stream.write_all(&command)).await??;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\n") {

@@ -42,6 +42,9 @@ struct Queue {
     bytes: usize,
 }
 
+/// The names of one connection's subscriptions, by [`Scope::index`].
+type Subscriptions = [BTreeSet<Arc<[u8]>>; 3];
+
 /// The messages that wait for one connection.
 pub(crate) struct Mailbox {
     client: Arc<Client>,
@@ -51,8 +54,8 @@ pub(crate) struct Mailbox {
     closed: Cell<bool>,
     /// Since when more than the soft limit has been waiting.
     over_since: Cell<Option<Millis>>,
-    /// What the connection has subscribed to, by [`Scope::index`]; most have to nothing.
-    subscriptions: RefCell<Option<Box<[BTreeSet<Arc<[u8]>>; 3]>>>,
+    /// What the connection has subscribed to; most have to nothing.
+    subscriptions: RefCell<Option<Box<Subscriptions>>>,
 }
 
 impl Mailbox {

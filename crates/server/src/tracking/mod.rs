@@ -76,13 +76,16 @@ impl Tracked {
     }
 }
 
+/// Keys that were changed, and who changed each (0: nobody, or several).
+type ChangedKeys = BTreeMap<Box<[u8]>, u64>;
+
 /// What has changed in the operation that this thread is in, and has not been told yet.
 #[derive(Default)]
 struct Pending {
     /// Keys that were in the table.
     keys: Vec<(Box<[u8]>, Readers, u64)>,
-    /// By prefix: keys, and who changed each (0: nobody, or several).
-    broadcast: BTreeMap<Box<[u8]>, BTreeMap<Box<[u8]>, u64>>,
+    /// By prefix.
+    broadcast: BTreeMap<Box<[u8]>, ChangedKeys>,
     /// Slots of which keys were looked for.
     slots: BTreeSet<Slot>,
     everything: bool,

@@ -371,8 +371,8 @@ impl VectorSet {
     fn force_link(&mut self, node: u32, found: &[Near], layer: usize) {
         for near in found {
             if !self.has_room(near.node, layer) {
-                let links = self.links_at(near.node, layer).iter().copied();
-                let other = links.filter(|other| self.links_at(*other, layer).len() > 1).next_back();
+                let mut links = self.links_at(near.node, layer).iter().copied();
+                let other = links.rfind(|other| self.links_at(*other, layer).len() > 1);
                 let Some(other) = other else { continue };
                 self.unlink(near.node, other, layer);
             }

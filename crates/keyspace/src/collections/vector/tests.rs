@@ -100,7 +100,10 @@ fn stored(set: &VectorSet, element: u32) -> StoredVector {
     }
 }
 
-fn graph(set: &VectorSet) -> Vec<(Vec<u8>, Vec<u8>, Vec<Vec<u64>>)> {
+/// Name, code and links by layer.
+type Shown = (Vec<u8>, Vec<u8>, Vec<Vec<u64>>);
+
+fn graph(set: &VectorSet) -> Vec<Shown> {
     let of = |element| stored(set, element);
     (0..set.len() as u32).map(of).map(|s| (s.name, s.code, s.layers)).collect()
 }
