@@ -106,22 +106,3 @@ def test_payloads_are_those_of_redis(start_node, redis_8):
                 assert all(abs(float(a) - float(b)) < 1e-5 for a, b in zip(near[1::2], again[1::2]))
             # What was taken over can be built on.
             fill(target, key, options, count=50, seed=3)
-
-
-def test_redis_follows_and_is_followed(start_node, redis_8):
-    for master, replica in [(start_node(), redis_8()), (redis_8(), start_node())]:
-        fill(master, "before", KINDS["codes"])
-        follow(replica, master)
-        fill(master, "after", KINDS["bits"])
-        fill(master, "before", KINDS["codes"], count=20, seed=4)
-        for key in ("before", "after"):
-            eventually(lambda: master.call("VCARD", key) == replica.call("VCARD", key), "as many elements")
-            node = master if b"VRANGE" in commands(master) else replica
-            for element in node.call("VRANGE", key, "-", "+"):
-                eventually(lambda: master.call("VEMB", key, element, "RAW") == replica.call("VEMB", key, element, "RAW"),
-                           "the same vector")
-                assert master.call("VGETATTR", key, element) == replica.call("VGETATTR", key, element)
-
-
-def commands(process):
-    return {name.upper() for name in process.client(decode_responses=False).execute_command("COMMAND", "LIST")}
