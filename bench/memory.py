@@ -138,6 +138,10 @@ def fill(port, commands):
                 line = replies.readline()
                 if line[:1] == b"$":
                     replies.readline()
+                elif line[:1] == b"*":
+                    # Of numbers, each in a line.
+                    for _ in range(int(line[1:])):
+                        replies.readline()
                 elif line[:1] not in (b"+", b":"):
                     sys.exit(f"bench: {line!r}")
             batch.clear()
